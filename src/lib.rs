@@ -1,4 +1,11 @@
 //! iotsocketd: an IoTSocket concentrator for small Linux gateways.
 
+pub mod cli;
+pub mod delivery;
+pub mod endpoint;
+pub mod hub;
 pub mod limits;
+pub mod net;
+pub mod router;
+pub mod service;
 pub mod wire;

@@ -1,0 +1,1 @@
+//! Schedules of delivery as values: windows, retries, breakers. No sockets, no clock.

@@ -1,0 +1,1 @@
+//! Sockets: TCP, UDP, HTTPS, the maintenance socket, webhook workers.

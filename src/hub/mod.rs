@@ -1,0 +1,1 @@
+//! The one owner of router, journal and delivery, and what dispatches their effects to connections.

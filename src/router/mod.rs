@@ -1,0 +1,1 @@
+//! Who may do what, and which answer belongs to whom: pure, one owner.

@@ -1,0 +1,1 @@
+//! Building, starting, reloading and draining the concentrator; its configuration.
