@@ -8,4 +8,5 @@ pub mod limits;
 pub mod net;
 pub mod router;
 pub mod service;
+pub mod session;
 pub mod wire;

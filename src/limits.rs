@@ -1,1 +1,13 @@
-//! Every capacity of the program, and how they relate. Times that users set are in the configuration.
+//! Every capacity of the program, and how they relate. Times and sizes that users set are in the configuration.
+
+use crate::wire::TRANSMISSION_MAX;
+
+/// Items of an access list at most, however it comes.
+pub const ACL_ITEMS_MAX: usize = 20_000;
+
+/// A buffer for the start of a transmission larger than this is given back once the transmission was handled.
+pub const PARTIAL_KEPT_MAX: usize = 512;
+
+/// Bytes that wait to be written to one peer at most; above, requests to it are answered "not found".
+pub const OUTGOING_MAX: usize = 256 * 1024;
+const _: () = assert!(OUTGOING_MAX > 2 * TRANSMISSION_MAX, "a queue must take the largest transmission");
