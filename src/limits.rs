@@ -11,3 +11,13 @@ pub const PARTIAL_KEPT_MAX: usize = 512;
 /// Bytes that wait to be written to one peer at most; above, requests to it are answered "not found".
 pub const OUTGOING_MAX: usize = 256 * 1024;
 const _: () = assert!(OUTGOING_MAX > 2 * TRANSMISSION_MAX, "a queue must take the largest transmission");
+
+/// Telemetry tokens of one object that are valid at a time; the oldest makes room.
+pub const TOKENS_PER_OBJECT_MAX: usize = 8;
+
+/// Requests of one object that await the central's answer.
+pub const ASKED_PER_OBJECT_MAX: usize = 1024;
+
+/// Requests of all objects that await the central's answer.
+pub const ASKED_MAX: usize = 65_536;
+const _: () = assert!(ASKED_PER_OBJECT_MAX * 8 <= ASKED_MAX, "one object must not take the whole");

@@ -1,0 +1,241 @@
+//! Sessions begin, pass over to a new connection, wait for their peer, and end.
+//!
+//! ```text
+//!            login                     disconnected, kept
+//!  Absent ───────────▶ Live ───────────────────────────────▶ Kept ──keep time over──▶ Absent
+//!    ▲                 │  ▲ ▲                                  │
+//!    │ disconnected,   │  │ └──────────── login ───────────────┘
+//!    └─ ended ─────────┤  │
+//!                login │  │ disconnected (old): what it did not hand over passes to the new one
+//!                      ▼  │
+//!                    Replaced
+//! ```
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::access::AccessList;
+use super::presence::{Waiting, Why, shrink};
+use super::{
+    CentralSession, Count, Effects, Ending, Login, LoginRefusal, Origin, Presence, Queued, Router, Settings,
+    Tag, Timer,
+};
+use crate::wire::{CloseCode, Decoded, Transmission, Uid};
+
+impl Router {
+    /// A peer proved itself: it takes over what there is of its session.
+    pub(super) fn login(&mut self, now: Instant, login: Login, effects: &mut impl Effects) {
+        if let Err(refusal) = self.may_login(&login) {
+            self.counts.add(Count::LoginsRefused);
+            effects.refuse(login.connection, refusal);
+            return;
+        }
+        let peer = self.peers.entry(login.uid).or_default();
+        match &mut peer.presence {
+            Presence::Absent => self.go_live(now, login, VecDeque::new(), effects),
+            Presence::Live { connection, .. } => {
+                let old = *connection;
+                peer.presence = Presence::Waiting(Waiting::new(Why::Replaced { old, next: Some(login) }));
+                if login.uid.is_central() {
+                    effects.central_changed(None);
+                }
+                self.counts.add(Count::SessionsReplaced);
+                effects.close(old, CloseCode::ResourcesFreed);
+            }
+            Presence::Waiting(waiting) => match &mut waiting.why {
+                Why::Replaced { next, .. } => {
+                    // Three at once: the second never spoke, the third is the newest.
+                    if let Some(overtaken) = next.replace(login) {
+                        self.counts.add(Count::LoginsRefused);
+                        effects.refuse(overtaken.connection, LoginRefusal::Superseded);
+                    }
+                }
+                Why::Kept(until) => {
+                    self.timers.remove(*until, Timer::KeepEnd(login.uid));
+                    let queue = std::mem::take(&mut waiting.queue);
+                    self.go_live(now, login, queue, effects);
+                }
+            },
+        }
+    }
+
+    fn may_login(&self, login: &Login) -> Result<(), LoginRefusal> {
+        // The list may have changed between the proof and now.
+        if self.key_of(login.uid) != Some(login.key) {
+            return Err(LoginRefusal::NotKnown);
+        }
+        match self.group(login.uid) {
+            _ if login.uid.is_central() => Ok(()),
+            Some((_, group)) if group.allow_from.allows(login.source) => Ok(()),
+            Some(_) => Err(LoginRefusal::Source),
+            None => Err(LoginRefusal::NotKnown),
+        }
+    }
+
+    /// The session is live for others before its verdict is sent; then its token; then what waited.
+    fn go_live(&mut self, now: Instant, login: Login, waited: VecDeque<Queued>, effects: &mut impl Effects) {
+        let Login { connection, uid, .. } = login;
+        let largest = if login.largest == 0 { usize::MAX } else { usize::from(login.largest) };
+        self.counts.add(Count::LoginsAccepted);
+        self.peers.entry(uid).or_default().presence = Presence::Live { connection, largest };
+        effects.admit(connection);
+        if uid.is_central() {
+            effects.central_changed(Some(CentralSession { connection, largest }));
+        } else {
+            self.issue_token(now, uid, effects);
+        }
+        for queued in waited {
+            if !self.is_pending(uid, &queued) {
+                continue;
+            }
+            if queued.bytes.len() <= largest {
+                effects.resend(connection, queued);
+            } else if queued.tag == Tag::Response {
+                if let Ok(Decoded::Done(response, _)) = Transmission::decode(&queued.bytes) {
+                    self.counts.add(Count::ResponsesShrunk);
+                    effects.reply(connection, Tag::Response, shrink(response));
+                }
+            } else {
+                self.give_up(uid, &queued, effects);
+            }
+        }
+    }
+
+    /// A connection is gone.
+    pub(super) fn disconnected(
+        &mut self,
+        now: Instant,
+        origin: Origin,
+        ending: Ending,
+        unsent: Vec<Queued>,
+        effects: &mut impl Effects,
+    ) {
+        let Origin { connection, uid } = origin;
+        let presence = match self.peers.get_mut(&uid) {
+            Some(peer) if peer.presence.is_of(connection) => std::mem::take(&mut peer.presence),
+            // Its session was ended before (revoked): what it did not hand over never will be.
+            _ => return self.give_up_all(uid, unsent, effects),
+        };
+        if uid.is_central() && matches!(presence, Presence::Live { .. }) {
+            effects.central_changed(None);
+        }
+        match (presence, ending) {
+            (Presence::Waiting(Waiting { why: Why::Replaced { next, .. }, queue, .. }), _) => {
+                let mut waited = VecDeque::from(unsent);
+                waited.extend(queue);
+                match next {
+                    Some(login) => self.go_live(now, login, waited, effects),
+                    None => self.keep(now, uid, waited),
+                }
+            }
+            (_, Ending::Kept) => self.keep(now, uid, unsent.into()),
+            (_, Ending::Ended) => {
+                self.give_up_all(uid, unsent, effects);
+                self.session_over(uid);
+            }
+        }
+    }
+
+    fn keep(&mut self, now: Instant, uid: Uid, waited: VecDeque<Queued>) {
+        let until = now + self.settings.keep_session;
+        let mut waiting = Waiting::new(Why::Kept(until));
+        for queued in waited {
+            if self.is_pending(uid, &queued) {
+                waiting.push(queued);
+            }
+        }
+        self.timers.add(until, Timer::KeepEnd(uid));
+        self.peers.entry(uid).or_default().presence = Presence::Waiting(waiting);
+    }
+
+    /// Nobody came back.
+    pub(super) fn keep_time_over(&mut self, uid: Uid, effects: &mut impl Effects) {
+        let Some(peer) = self.peers.get_mut(&uid) else { return };
+        if let Presence::Waiting(Waiting { why: Why::Kept(_), .. }) = peer.presence
+            && let Presence::Waiting(waiting) = std::mem::take(&mut peer.presence)
+        {
+            self.counts.add(Count::SessionsExpired);
+            self.give_up_all(uid, waiting.queue, effects);
+            self.session_over(uid);
+        }
+    }
+
+    /// What was not handed over is answered "not found"; what was runs to its deadline.
+    fn give_up_all(
+        &mut self,
+        uid: Uid,
+        unsent: impl IntoIterator<Item = Queued>,
+        effects: &mut impl Effects,
+    ) {
+        for queued in unsent {
+            self.give_up(uid, &queued, effects);
+        }
+        self.forget_if_empty(uid);
+    }
+
+    /// The session ended for good: nobody is there any more to hear answers.
+    fn session_over(&mut self, uid: Uid) {
+        if uid.is_central() {
+            self.central_numbers.clear();
+        } else {
+            self.drop_asked(uid);
+        }
+        self.forget_if_empty(uid);
+    }
+
+    /// A new list takes effect at once: who is gone or changed is no longer here.
+    pub(super) fn replace_access(&mut self, list: AccessList, effects: &mut impl Effects) {
+        let old = std::mem::replace(&mut self.access, list);
+        self.counts.add(Count::AccessListsReplaced);
+        for (uid, entry) in old.iter() {
+            if self.access.get(uid) != Some(entry) {
+                self.revoke(*uid, effects);
+            }
+        }
+    }
+
+    /// A new configuration takes effect at once.
+    pub(super) fn reconfigure(&mut self, settings: Settings, effects: &mut impl Effects) {
+        let old = std::mem::replace(&mut self.settings, settings);
+        if old.central_key != self.settings.central_key {
+            self.revoke(Uid::CENTRAL, effects);
+        }
+        let lost: Vec<Uid> = self
+            .access
+            .iter()
+            .filter(|(_, entry)| !self.settings.groups.get(&entry.group).is_some_and(|group| group.telemetry))
+            .map(|(uid, _)| *uid)
+            .collect();
+        for uid in lost {
+            self.drop_tokens(uid);
+        }
+    }
+
+    fn revoke(&mut self, uid: Uid, effects: &mut impl Effects) {
+        self.drop_tokens(uid);
+        let Some(peer) = self.peers.get_mut(&uid) else { return };
+        match std::mem::take(&mut peer.presence) {
+            Presence::Absent => return,
+            Presence::Live { connection, .. } => {
+                if uid.is_central() {
+                    effects.central_changed(None);
+                }
+                effects.close(connection, CloseCode::Maintenance);
+            }
+            Presence::Waiting(Waiting { why, queue, .. }) => {
+                match why {
+                    Why::Kept(until) => self.timers.remove(until, Timer::KeepEnd(uid)),
+                    // The old connection was told to close already.
+                    Why::Replaced { next, .. } => {
+                        if let Some(login) = next {
+                            effects.refuse(login.connection, LoginRefusal::NotKnown);
+                        }
+                    }
+                }
+                self.give_up_all(uid, queue, effects);
+            }
+        }
+        self.counts.add(Count::SessionsRevoked);
+        self.session_over(uid);
+    }
+}
