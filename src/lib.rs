@@ -4,6 +4,7 @@ pub mod cli;
 pub mod delivery;
 pub mod endpoint;
 pub mod hub;
+pub mod journal;
 pub mod limits;
 pub mod net;
 pub mod router;

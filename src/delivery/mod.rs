@@ -1,1 +1,3 @@
 //! Schedules of delivery as values: windows, retries, breakers. No sockets, no clock.
+
+pub mod central;

@@ -1,0 +1,222 @@
+//! What has to arrive, some time: the one way from input to output for messages.
+//!
+//! A message gets a sequence number and stays until every destination has it, or until it has to make room. Today
+//! the log is kept in bounded memory: it survives a lost link, not a restart. Delivery reads it by sequence number
+//! only, so the log on flash takes its place without another line changing there.
+//!
+//! The sum holds at any moment: `appended = released + dropped + stored`.
+
+use std::collections::BTreeMap;
+
+use crate::wire::{Format, GroupName, Uid};
+
+/// The position of a message: first 1, one more for each, never reused while the program runs.
+pub type Seq = u64;
+
+/// What is kept of a message besides its payload, roughly, in bytes: the record, its place in the queue and the
+/// allocator's share.
+const RECORD_OVERHEAD: usize = 96;
+
+/// What happens to a new message when the log is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFull {
+    /// The oldest message makes room, and is counted.
+    DropOldest,
+    /// The new message is refused, and counted.
+    RefuseNew,
+}
+
+/// A message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Who sent it.
+    pub uid: Uid,
+    /// The sender's group when it came in.
+    pub group: GroupName,
+    /// How its data is meant.
+    pub format: Format,
+    /// Its data.
+    pub data: Box<[u8]>,
+}
+
+impl Message {
+    fn size(&self) -> usize {
+        RECORD_OVERHEAD + self.data.len()
+    }
+}
+
+/// The log is full and the policy is to refuse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
+
+/// How full the log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Messages that are stored.
+    pub messages: usize,
+    /// Bytes that they take, overhead included.
+    pub bytes: usize,
+    /// Bytes that they may take.
+    pub limit: usize,
+}
+
+/// Totals since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Messages taken.
+    pub appended: u64,
+    /// Messages let go of because every destination has them.
+    pub released: u64,
+    /// Messages that had to make room.
+    pub dropped: u64,
+    /// Messages refused because the log was full; not among `appended`.
+    pub refused: u64,
+}
+
+/// Messages in order, in bounded memory.
+#[derive(Debug)]
+pub struct MemoryLog {
+    messages: BTreeMap<Seq, Message>,
+    next: Seq,
+    bytes: usize,
+    limit: usize,
+    on_full: OnFull,
+    totals: Totals,
+}
+
+impl MemoryLog {
+    /// An empty log of at most `limit` bytes.
+    pub fn new(limit: usize, on_full: OnFull) -> Self {
+        Self { messages: BTreeMap::new(), next: 1, bytes: 0, limit, on_full, totals: Totals::default() }
+    }
+
+    /// Changes what happens when the log is full.
+    pub fn set_on_full(&mut self, on_full: OnFull) {
+        self.on_full = on_full;
+    }
+
+    /// Appends a message and gives its number.
+    pub fn append(&mut self, message: Message) -> Result<Seq, Full> {
+        let size = message.size();
+        while self.bytes + size > self.limit {
+            let oldest = match self.on_full {
+                OnFull::DropOldest => self.messages.pop_first(),
+                OnFull::RefuseNew => None,
+            };
+            let Some((_, oldest)) = oldest else {
+                self.totals.refused += 1;
+                return Err(Full);
+            };
+            self.bytes -= oldest.size();
+            self.totals.dropped += 1;
+        }
+        let seq = self.next;
+        self.next += 1;
+        self.bytes += size;
+        self.totals.appended += 1;
+        self.messages.insert(seq, message);
+        Ok(seq)
+    }
+
+    /// The number that the next message gets.
+    pub fn next_seq(&self) -> Seq {
+        self.next
+    }
+
+    /// The first stored message at or behind this number.
+    pub fn from(&self, seq: Seq) -> Option<(Seq, &Message)> {
+        self.messages.range(seq..).next().map(|(seq, message)| (*seq, message))
+    }
+
+    /// Lets go of one message, because every destination has it; whether it was still stored.
+    pub fn release(&mut self, seq: Seq) -> bool {
+        match self.messages.remove(&seq) {
+            Some(message) => {
+                self.bytes -= message.size();
+                self.totals.released += 1;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// How full the log is.
+    pub fn usage(&self) -> Usage {
+        Usage { messages: self.messages.len(), bytes: self.bytes, limit: self.limit }
+    }
+
+    /// Totals since the start.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(len: usize) -> Message {
+        Message {
+            uid: Uid::parse("o").unwrap(),
+            group: GroupName::parse("g").unwrap(),
+            format: Format::Binary,
+            data: vec![0; len].into(),
+        }
+    }
+
+    fn assert_books(log: &MemoryLog) {
+        let totals = log.totals();
+        assert_eq!(totals.appended, totals.released + totals.dropped + log.usage().messages as u64);
+    }
+
+    #[test]
+    fn numbers_are_gap_free_and_messages_found_by_them() {
+        let mut log = MemoryLog::new(1 << 20, OnFull::DropOldest);
+        for expected in 1..=10 {
+            assert_eq!(log.append(message(expected as usize)), Ok(expected));
+        }
+        assert_eq!(log.from(7).unwrap().1.data.len(), 7);
+        assert_eq!(log.from(0).unwrap().0, 1);
+        assert_eq!(log.from(11), None);
+        assert_books(&log);
+    }
+
+    #[test]
+    fn release_out_of_order_keeps_the_others() {
+        let mut log = MemoryLog::new(1 << 20, OnFull::DropOldest);
+        for len in 1..=3 {
+            log.append(message(len)).unwrap();
+        }
+        assert!(log.release(2));
+        assert!(!log.release(2));
+        assert_eq!(log.from(2).unwrap().0, 3);
+        assert_eq!(log.usage().messages, 2);
+        log.release(1);
+        log.release(3);
+        assert_eq!(log.usage(), Usage { messages: 0, bytes: 0, limit: 1 << 20 });
+        assert_books(&log);
+    }
+
+    #[test]
+    fn at_the_limit_the_oldest_makes_room_or_the_new_is_refused() {
+        let limit = 3 * (RECORD_OVERHEAD + 10);
+        for on_full in [OnFull::DropOldest, OnFull::RefuseNew] {
+            let mut log = MemoryLog::new(limit, on_full);
+            for _ in 0..3 {
+                log.append(message(10)).unwrap();
+            }
+            assert_eq!(log.usage().bytes, limit);
+            match on_full {
+                OnFull::DropOldest => {
+                    assert_eq!(log.append(message(10)), Ok(4));
+                    assert_eq!((log.from(0).unwrap().0, log.totals().dropped), (2, 1));
+                }
+                OnFull::RefuseNew => {
+                    assert_eq!(log.append(message(10)), Err(Full));
+                    assert_eq!((log.from(0).unwrap().0, log.totals().refused), (1, 1));
+                }
+            }
+            assert_books(&log);
+        }
+    }
+}
