@@ -64,10 +64,17 @@ impl Format {
 /// A payload: its format and at most 65,535 bytes of data, borrowed.
 ///
 /// On the wire: high nibble of byte 0 = format, low nibble = options (0); u16 length; data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The data is its owner's business and never printed: `Debug` says only how long it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Payload<'a> {
     format: Format,
     data: &'a [u8],
+}
+
+impl core::fmt::Debug for Payload<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Payload").field("format", &self.format).field("len", &self.data.len()).finish()
+    }
 }
 
 impl<'a> Payload<'a> {
@@ -120,5 +127,16 @@ impl<'a> Payload<'a> {
             Some(data) => Ok(Decoded::Done(Self { format, data }, end)),
             None => Ok(Decoded::Need(end)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_how_long_the_data_is_and_none_of_it() {
+        let payload = Payload::new(Format::Ascii, b"door code 4711").unwrap();
+        assert_eq!(format!("{payload:?}"), "Payload { format: Ascii, len: 14 }");
     }
 }
