@@ -1,0 +1,76 @@
+//! Runs the bodies of the fuzz targets in `cargo test`: on every vector, whole, cut and bent.
+//! What a fuzzer finds is kept as a vector, so it is tried here from then on.
+#![cfg(test)]
+
+#[path = "fuzz/src/bodies.rs"]
+mod bodies;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+fn manifest_dir() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The bytes of every vector that is not thousands long. Their notation is in `tests/vectors/README.md`; tokens such as `00*9` are
+/// what they say, cells of text are not bytes.
+fn inputs() -> BTreeSet<Vec<u8>> {
+    let mut inputs = BTreeSet::new();
+    for entry in std::fs::read_dir(manifest_dir().join("tests/vectors")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "txt") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            inputs.extend(text.split(['\n', '|']).filter_map(bytes).filter(|bytes| bytes.len() < 1_000));
+        }
+    }
+    assert!(inputs.len() > 100, "only {} inputs in tests/vectors", inputs.len());
+    inputs
+}
+
+fn bytes(cell: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for token in cell.split_whitespace() {
+        let (digits, times) = token.split_once('*').unwrap_or((token, "1"));
+        let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+        if !rest.is_empty() {
+            return None;
+        }
+        let unit: Option<Vec<u8>> =
+            pairs.iter().map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect();
+        bytes.extend(unit?.repeat(times.parse().ok()?));
+    }
+    Some(bytes)
+}
+
+#[test]
+fn every_body_takes_every_vector_whole_cut_and_bent() {
+    let inputs = inputs();
+    for (_, body) in bodies::TARGETS {
+        for input in &inputs {
+            for len in 0..=input.len() {
+                body(&input[..len]);
+            }
+            let mut bent = input.clone();
+            for at in 0..bent.len() {
+                for bit in 0..8 {
+                    bent[at] ^= 1 << bit;
+                    body(&bent);
+                    bent[at] ^= 1 << bit;
+                }
+            }
+            // Behind each other, as in a stream.
+            body(&input.repeat(3));
+        }
+    }
+}
+
+#[test]
+fn every_body_is_a_target_and_every_target_a_body() {
+    let manifest = std::fs::read_to_string(manifest_dir().join("tests/fuzz/Cargo.toml")).unwrap();
+    let targets: BTreeSet<&str> = manifest
+        .lines()
+        .filter_map(|line| line.split_once("name = \"")?.1.split_once("\", path"))
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(targets, bodies::TARGETS.iter().map(|(name, _)| *name).collect());
+}
