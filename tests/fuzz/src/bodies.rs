@@ -1,14 +1,15 @@
 //! What each fuzz target does with its bytes. Also run by `cargo test`, see `tests/fuzz_replay.rs`.
-//!
-//! A body returns quietly when the input was handled as it should be, and panics otherwise.
 
 use iotsocketd::wire::{
     ACL_ITEM_LEN, AclItem, Datagram, Decoded, InitiationReply, PAYLOAD_DATA_MAX, PAYLOAD_HEAD_LEN, PROOF_LEN,
     Payload, Proof, TRANSMISSION_MAX, Transmission, WireError,
 };
 
+/// Takes an input; panics if it was not handled as it should be.
+pub type Body = fn(&[u8]);
+
 /// Every body by the name of its target.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Body)] = &[
     ("acl_item", acl_item),
     ("datagram", datagram),
     ("payload", payload),
