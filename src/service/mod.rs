@@ -1,1 +1,3 @@
 //! Building, starting, reloading and draining the concentrator; its configuration.
+
+pub mod config;

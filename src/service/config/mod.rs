@@ -1,0 +1,211 @@
+//! The configuration: one strict TOML file, read into checked values.
+//!
+//! [`Config::load`] reports every mistake of the file at once, each with its line, column and key.
+//! What it returns needs no further checks: paths are absolute, secrets are read, names exist.
+//! `report` collects mistakes, `reader` walks the document, `units` checks single values, `secrets`
+//! reads secret files; each other file holds a few of the sections, types on top.
+//! `config/iotsocketd.toml` shows every key; a test holds it against this module.
+
+mod central;
+mod groups;
+mod listeners;
+mod operations;
+mod partners;
+mod reader;
+mod report;
+mod secrets;
+mod storage;
+mod units;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+pub use central::{Central, Webhooks};
+pub use groups::{Group, Validation};
+pub use listeners::{Api, ApiKey, ApiTls, Maintenance, Right, SessionTls, Sessions, Telemetry, TlsFiles};
+pub use operations::{AlertWebhook, Alerts, ImageAddress, ImageNetwork, Time, TimeTrust, Upgrade};
+pub use partners::{Ingest, IngestFormat, IngestMap, IngestObjects, MessageKind, Order, Subscriber};
+pub use report::{Mistake, nearest};
+pub use secrets::{Secret, SigningSecrets, check_mode};
+pub use storage::{Access, Backup, CallRecords, CopyTo, Journal, OnExpiry, OnFull};
+pub use units::{Rate, TimeOfDay, Url};
+
+use crate::wire::GroupName;
+use reader::Table;
+use report::{Found, Report};
+use units::one_of;
+
+/// Where the configuration is when nobody says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/iotsocketd/iotsocketd.toml";
+
+/// The whole configuration, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// What this installation is for; marked on state, backups and keys, and compared.
+    pub environment: Environment,
+    /// Folder of everything that changes; made if missing.
+    pub state_dir: PathBuf,
+    /// Certificate and key of both listeners.
+    pub tls: TlsFiles,
+    /// TCP: objects and central.
+    pub sessions: Sessions,
+    /// UDP.
+    pub telemetry: Telemetry,
+    /// HTTPS, with its keys.
+    pub api: Api,
+    /// The back-end: its key and its webhooks.
+    pub central: Central,
+    /// The local socket of the commands.
+    pub maintenance: Maintenance,
+    /// Rights of objects, by group.
+    pub groups: BTreeMap<GroupName, Group>,
+    /// Partner networks that post messages, by name in the path.
+    pub ingest: BTreeMap<String, Ingest>,
+    /// Systems that are handed messages, by name.
+    pub subscribers: BTreeMap<String, Subscriber>,
+    /// The access list.
+    pub access: Access,
+    /// What is kept of messages and calls, and how long.
+    pub journal: Journal,
+    /// Who is told when something is wrong.
+    pub alerts: Alerts,
+    /// Copies of the state.
+    pub backup: Backup,
+    /// Signed new versions.
+    pub upgrade: Upgrade,
+    /// Wall time.
+    pub time: Time,
+    /// Network of the image; `iotsocketd` itself does not touch it.
+    pub network: ImageNetwork,
+}
+
+/// What an installation is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Environment {
+    /// Real objects.
+    Production,
+    /// The rehearsal of production.
+    Staging,
+    /// Anything else.
+    Test,
+}
+
+/// Folders that relative paths start at.
+struct Folders {
+    config: PathBuf,
+    state: PathBuf,
+    /// The service's runtime folder, if systemd gives one.
+    runtime: Option<PathBuf>,
+}
+
+impl Environment {
+    const WORDS: [(&'static str, Self); 3] =
+        [("production", Self::Production), ("staging", Self::Staging), ("test", Self::Test)];
+
+    /// The word of the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Production => "production",
+            Self::Staging => "staging",
+            Self::Test => "test",
+        }
+    }
+
+    /// The environment of a word.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::WORDS.iter().find(|(word, _)| *word == name).map(|(_, environment)| *environment)
+    }
+}
+
+impl Config {
+    /// Reads a configuration file and the secret files that it names.
+    ///
+    /// Gives the configuration and warnings, or every mistake with every warning behind it.
+    pub fn load(path: &Path) -> Result<(Self, Vec<Mistake>), Vec<Mistake>> {
+        // systemd gives a list when the unit names several folders; ours names one.
+        let runtime = std::env::var_os("RUNTIME_DIRECTORY");
+        let runtime = runtime.and_then(|list| std::env::split_paths(&list).next());
+        Self::load_with(path, runtime)
+    }
+
+    /// As [`Config::load`], with the service's runtime folder as an argument.
+    pub fn load_with(path: &Path, runtime: Option<PathBuf>) -> Result<(Self, Vec<Mistake>), Vec<Mistake>> {
+        let whole_file = |sentence: String| {
+            vec![Mistake { file: path.to_path_buf(), place: None, key: String::new(), sentence }]
+        };
+        let text = std::fs::read(path).map_err(|error| whole_file(format!("cannot be read: {error}")))?;
+        let text = String::from_utf8(text).map_err(|_| whole_file("is not UTF-8".to_owned()))?;
+        let absolute = std::path::absolute(path).map_err(|error| whole_file(error.to_string()))?;
+        let folder = absolute.parent().unwrap_or(Path::new("/"));
+        let report = Report::new(path, &text);
+
+        let (document, errors) = DeTable::parse_recoverable(&text);
+        if !errors.is_empty() {
+            // What the parser guessed behind a syntax error would only give mistakes that are none.
+            for error in errors {
+                report.mistake(error.span().unwrap_or(0..0), "", error.message());
+            }
+            return Err(report.finish().mistakes);
+        }
+        let config = read(Table::root(&document, &report), folder, runtime);
+        secrets::warn_if_exposed(&document, path, &report);
+        let Found { mut mistakes, warnings } = report.finish();
+        match config {
+            Some(config) if mistakes.is_empty() => Ok((config, warnings)),
+            _ => {
+                mistakes.extend(warnings);
+                Err(mistakes)
+            }
+        }
+    }
+}
+
+/// Reads every section. `None` only where something without a default is missing, which is reported.
+fn read(mut root: Table<'_>, folder: &Path, runtime: Option<PathBuf>) -> Option<Config> {
+    let environment = root.read("environment", Environment::Production, one_of(&Environment::WORDS));
+    let state = root.read("state_dir", "/var/lib/iotsocketd".to_owned(), units::name);
+    let folders = Folders { config: folder.to_path_buf(), state: folder.join(state), runtime };
+
+    let tls = listeners::read_tls(root.table("tls"), &folders);
+    let sessions = listeners::read_sessions(root.table("sessions"));
+    let telemetry = listeners::read_telemetry(root.table("telemetry"));
+    let maintenance = listeners::read_maintenance(root.table("maintenance"), &folders);
+    let central = central::read(root.table("central"), &folders, environment);
+    let groups = groups::read(root.named_tables("groups"));
+    let api = listeners::read_api(root.table("api"), &groups);
+    let ingest = partners::read_ingest(root.named_tables("ingest"), &groups, &folders);
+    let subscribers = partners::read_subscribers(root.named_tables("subscribers"), &groups, &folders);
+    let access = storage::read_access(root.table("access"), &folders);
+    let journal = storage::read_journal(root.table("journal"), &folders);
+    let alerts = operations::read_alerts(root.table("alerts"), &folders);
+    let backup = storage::read_backup(root.table("backup"), &folders);
+    let upgrade = operations::read_upgrade(root.table("upgrade"), &folders);
+    let time = operations::read_time(root.table("time"));
+    let network = operations::read_network(root.table("network"));
+    root.finish();
+    Some(Config {
+        environment,
+        state_dir: folders.state,
+        tls,
+        sessions,
+        telemetry,
+        api,
+        central: central?,
+        maintenance,
+        groups,
+        ingest,
+        subscribers,
+        access,
+        journal,
+        alerts,
+        backup,
+        upgrade,
+        time,
+        network,
+    })
+}
+
+#[cfg(test)]
+mod tests;
