@@ -5,6 +5,9 @@ use crate::wire::TRANSMISSION_MAX;
 /// Items of an access list at most, however it comes.
 pub const ACL_ITEMS_MAX: usize = 20_000;
 
+/// Bytes of an access list file: every item with its longest names, escaped, and some blanks.
+pub const ACL_FILE_MAX: usize = ACL_ITEMS_MAX * 400;
+
 /// A buffer for the start of a transmission larger than this is given back once the transmission was handled.
 pub const PARTIAL_KEPT_MAX: usize = 512;
 

@@ -224,7 +224,8 @@ fn read_keys(tables: Vec<Table<'_>>, groups: &BTreeMap<GroupName, Group>) -> Vec
         ("ingest", Right::Ingest),
         ("admin", Right::Admin),
     ];
-    let mut keys: Vec<ApiKey> = Vec::new();
+    let (mut names, mut hashes) = (BTreeSet::new(), BTreeSet::new());
+    let mut keys = Vec::new();
     for mut table in tables {
         let name = table.required("name", name);
         let sha256 = table.required("sha256", sha256);
@@ -238,10 +239,10 @@ fn read_keys(tables: Vec<Table<'_>>, groups: &BTreeMap<GroupName, Group>) -> Vec
         } else if rights.is_empty() {
             table.mistake("rights", "must name one right at least");
         }
-        if name.as_ref().is_some_and(|name| keys.iter().any(|key| key.name == *name)) {
+        if name.as_ref().is_some_and(|name| !names.insert(name.clone())) {
             table.mistake("name", "is the name of another key already");
         }
-        if sha256.is_some_and(|sha256| keys.iter().any(|key| key.sha256 == sha256)) {
+        if sha256.is_some_and(|sha256| !hashes.insert(sha256)) {
             table.mistake("sha256", "is the same key as another one");
         }
         table.finish();

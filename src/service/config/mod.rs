@@ -28,7 +28,7 @@ pub use listeners::{Api, ApiKey, ApiTls, Maintenance, Right, SessionTls, Session
 pub use operations::{AlertWebhook, Alerts, ImageAddress, ImageNetwork, Time, TimeTrust, Upgrade};
 pub use partners::{Ingest, IngestFormat, IngestMap, IngestObjects, MessageKind, Order, Subscriber};
 pub use report::{Mistake, nearest};
-pub use secrets::{Secret, SigningSecrets, check_mode};
+pub use secrets::{Secret, SigningSecrets, check_mode, environment_mark};
 pub use storage::{Access, Backup, CallRecords, CopyTo, Journal, OnExpiry, OnFull};
 pub use units::{Rate, TimeOfDay, Url};
 
@@ -145,7 +145,7 @@ impl Config {
         if !errors.is_empty() {
             // What the parser guessed behind a syntax error would only give mistakes that are none.
             for error in errors {
-                report.mistake(error.span().unwrap_or(0..0), "", error.message());
+                report.mistake(error.span().unwrap_or(0..0), "", format!("is not TOML: {}", error.message()));
             }
             return Err(report.finish().mistakes);
         }
