@@ -7,6 +7,7 @@ pub mod hub;
 pub mod journal;
 pub mod limits;
 pub mod net;
+pub mod payload_json;
 pub mod router;
 pub mod service;
 pub mod session;

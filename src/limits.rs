@@ -24,3 +24,12 @@ pub const ASKED_PER_OBJECT_MAX: usize = 1024;
 /// Requests of all objects that await the central's answer.
 pub const ASKED_MAX: usize = 65_536;
 const _: () = assert!(ASKED_PER_OBJECT_MAX * 8 <= ASKED_MAX, "one object must not take the whole");
+
+/// Bytes of messages that wait in memory for the central, bookkeeping included.
+pub const MEMORY_LOG_BYTES: usize = 32 * 1024 * 1024;
+
+/// Telemetry is queued for the central's session while less than this waits to be written to it: enough to keep
+/// the connection busy, little enough to leave room for calls.
+pub const TELEMETRY_WINDOW: usize = 128 * 1024;
+const _: () =
+    assert!(TELEMETRY_WINDOW + TRANSMISSION_MAX < OUTGOING_MAX, "telemetry must leave room for calls");

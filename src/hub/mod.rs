@@ -1,3 +1,355 @@
-//! The one owner of router, journal and delivery, and what dispatches their effects to connections.
+//! The one owner of router, messages and delivery, and what carries their effects to connections.
+//!
+//! Every endpoint calls in here; everything decided in one call is queued before the lock is given back, so the
+//! order in which things happened is the order in which peers see them. Nothing in here waits: queues are bounded
+//! memory, tasks are woken after the lock is released.
 
 pub mod access_file;
+mod dispatch;
+mod http_call;
+pub mod outbox;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use crate::delivery::central::Central;
+use crate::journal::{MemoryLog, Message, OnFull, Seq};
+use crate::limits::{MEMORY_LOG_BYTES, TELEMETRY_WINDOW};
+use crate::router::access::AccessList;
+use crate::router::{
+    Command, ConnectionId, Ending, Login, Origin, Queued, Router, Settings, Ticket, WebhookRequest,
+};
+use crate::wire::{AuthKey, Datagram, Format, Payload, Transmission, Uid};
+use dispatch::Dispatch;
+use http_call::Slot;
+pub use http_call::{CallAnswer, HttpCall};
+use outbox::{Kind, Outbox, Verdict};
+
+/// A lock whose holder panicked is still taken: the release build aborts on a panic, and a test that panics has
+/// failed already.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What carries requests and telemetry to the central's webhooks. Calls only queue; `false`: no room.
+pub trait WebhookSink: Send + Sync {
+    /// Queues an object's request.
+    fn request(&self, request: WebhookRequest<'_>) -> bool;
+    /// Queues a telemetry message.
+    fn telemetry(&self, uid: Uid, seq: Seq, format: Format, data: &[u8]) -> bool;
+    /// Gives back what is queued and not under way, in no order; what is under way reports for itself.
+    fn recall_telemetry(&self) -> Vec<Seq>;
+    /// Whether one more telemetry message would be taken.
+    fn has_telemetry_room(&self) -> bool;
+}
+
+/// Everything that changes together.
+struct Core {
+    router: Router,
+    log: MemoryLog,
+    central: Central,
+    connections: HashMap<ConnectionId, Arc<Outbox>>,
+    slots: HashMap<Ticket, Arc<Slot>>,
+    last_id: u64,
+    /// The moment for which the timer task sleeps; `None`: it waits to be told.
+    timer_armed: Option<Instant>,
+    timer_waker: Option<Waker>,
+}
+
+/// The owner; cheap to share.
+pub struct Hub {
+    core: Mutex<Core>,
+    webhooks: std::sync::OnceLock<Arc<dyn WebhookSink>>,
+    random: ring::rand::SystemRandom,
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hub")
+    }
+}
+
+/// Several things that happen at once, under one lock. Dropped, it wakes who has to act.
+pub struct Turn<'a> {
+    hub: &'a Hub,
+    core: MutexGuard<'a, Core>,
+    wakes: Vec<Waker>,
+    now: Instant,
+}
+
+impl std::fmt::Debug for Turn<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Turn")
+    }
+}
+
+impl Hub {
+    /// A hub with nobody connected.
+    pub fn new(
+        settings: Settings,
+        access: AccessList,
+        on_full: OnFull,
+        telemetry_webhook: bool,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            core: Mutex::new(Core {
+                router: Router::new(settings, access),
+                log: MemoryLog::new(MEMORY_LOG_BYTES, on_full),
+                central: Central::new(telemetry_webhook),
+                connections: HashMap::new(),
+                slots: HashMap::new(),
+                last_id: 0,
+                timer_armed: None,
+                timer_waker: None,
+            }),
+            webhooks: std::sync::OnceLock::new(),
+            random: ring::rand::SystemRandom::new(),
+        })
+    }
+
+    /// Connects the webhook workers, once, before the first peer comes.
+    pub fn set_webhooks(&self, sink: Arc<dyn WebhookSink>) {
+        let _only_once = self.webhooks.set(sink);
+    }
+
+    /// Begins a turn.
+    pub fn turn(&self, now: Instant) -> Turn<'_> {
+        Turn { hub: self, core: lock(&self.core), wakes: Vec::new(), now }
+    }
+
+    /// A number for a new connection.
+    pub fn connection_id(&self) -> ConnectionId {
+        lock(&self.core).fresh_id()
+    }
+
+    /// The key that a UID must prove to have.
+    pub fn key_of(&self, uid: Uid) -> Option<AuthKey> {
+        lock(&self.core).router.key_of(uid)
+    }
+
+    /// Asks an object on behalf of an HTTP caller.
+    pub fn call(self: &Arc<Self>, uid: Uid, payload: Payload<'_>, timeout: Duration) -> HttpCall {
+        let now = Instant::now();
+        let slot = Arc::new(Slot::default());
+        let mut turn = self.turn(now);
+        let ticket = turn.core.fresh_id();
+        turn.core.slots.insert(ticket, Arc::clone(&slot));
+        turn.handle(Command::HttpRequest { ticket, uid, payload, deadline: now + timeout });
+        drop(turn);
+        HttpCall { hub: Arc::clone(self), ticket, slot, done: false }
+    }
+
+    fn abandon(&self, ticket: Ticket) {
+        let mut turn = self.turn(Instant::now());
+        turn.core.slots.remove(&ticket);
+        turn.handle(Command::HttpAbandoned { ticket });
+    }
+
+    /// Puts a new access list in force. It is on disk already.
+    pub fn replace_access(&self, list: AccessList) {
+        self.turn(Instant::now()).handle(Command::ReplaceAccess(list));
+    }
+
+    /// Puts a new configuration in force.
+    pub fn reconfigure(&self, settings: Settings, on_full: OnFull, telemetry_webhook: bool) {
+        let mut turn = self.turn(Instant::now());
+        turn.core.log.set_on_full(on_full);
+        turn.core.central.set_webhook(telemetry_webhook);
+        turn.handle(Command::Reconfigure(Box::new(settings)));
+        turn.pump();
+    }
+
+    /// Looks at the router.
+    pub fn with_router<T>(&self, look: impl FnOnce(&Router) -> T) -> T {
+        look(&lock(&self.core).router)
+    }
+
+    /// Looks at messages and how far they got.
+    pub fn with_messages<T>(&self, look: impl FnOnce(&MemoryLog, &Central) -> T) -> T {
+        let core = lock(&self.core);
+        look(&core.log, &core.central)
+    }
+
+    /// Orders every connection of a peer to close with this code.
+    pub fn close_all(&self, code: crate::wire::CloseCode) {
+        let wakes: Vec<_> = {
+            let core = lock(&self.core);
+            core.connections.values().filter_map(|outbox| outbox.order_close(code)).collect()
+        };
+        wakes.into_iter().for_each(Waker::wake);
+    }
+
+    /// Answers every held HTTP call "timed out".
+    pub fn time_out_http_calls(&self) {
+        let mut turn = self.turn(Instant::now());
+        let tickets: Vec<_> = turn.core.slots.keys().copied().collect();
+        for ticket in tickets {
+            if let Some(slot) = turn.core.slots.remove(&ticket) {
+                let answer = CallAnswer {
+                    code: crate::wire::RESPONSE_TIMED_OUT,
+                    format: Format::Binary,
+                    payload: Vec::new(),
+                    made_here: true,
+                };
+                turn.wakes.extend(slot.fill(answer));
+                turn.handle(Command::HttpAbandoned { ticket });
+            }
+        }
+    }
+
+    /// Number of connections with a peer behind them, and of HTTP calls that are held.
+    pub fn open_counts(&self) -> (usize, usize) {
+        let core = lock(&self.core);
+        (core.connections.len(), core.slots.len())
+    }
+
+    /// The moment at which time must be told to have passed. Registers to be woken when it moves closer.
+    pub fn poll_deadline(&self, waker: &Waker) -> Option<Instant> {
+        let mut core = lock(&self.core);
+        core.timer_armed = core.router.next_deadline();
+        core.timer_waker = Some(waker.clone());
+        core.timer_armed
+    }
+
+    /// Time passed.
+    pub fn tick(&self) {
+        self.turn(Instant::now()).handle(Command::Tick);
+    }
+
+    /// The request webhook answered, or failed (`None`).
+    pub fn webhook_answered(&self, uid: Uid, number: u16, serial: u64, answer: Option<(u8, Payload<'_>)>) {
+        self.turn(Instant::now()).handle(Command::WebhookAnswered { uid, number, serial, answer });
+    }
+
+    /// The telemetry webhook took a message.
+    pub fn webhook_delivered(&self, seq: Seq) {
+        let mut turn = self.turn(Instant::now());
+        let core = &mut *turn.core;
+        core.central.webhook_delivered(seq, &mut core.log);
+        turn.pump();
+    }
+
+    /// The workers gave a message back undelivered.
+    pub fn webhook_returned(&self, seq: Seq) {
+        let mut turn = self.turn(Instant::now());
+        turn.core.central.webhook_returned(seq);
+        turn.pump();
+    }
+
+    /// The workers or the central's connection have room again.
+    pub fn pump(&self) {
+        self.turn(Instant::now()).pump();
+    }
+}
+
+impl Turn<'_> {
+    /// Hands a command to the router and carries out what follows.
+    pub fn handle(&mut self, command: Command<'_>) {
+        let core = &mut *self.core;
+        let mut dispatch = Dispatch {
+            connections: &mut core.connections,
+            slots: &mut core.slots,
+            webhooks: self.hub.webhooks.get().map(Arc::as_ref),
+            random: &self.hub.random,
+            wakes: &mut self.wakes,
+            central_changed: None,
+        };
+        core.router.handle(self.now, command, &mut dispatch);
+        if let Some(session) = dispatch.central_changed {
+            core.central.set_session(session);
+            if let (Some(_), Some(webhooks)) = (session, self.hub.webhooks.get()) {
+                for seq in webhooks.recall_telemetry() {
+                    core.central.webhook_returned(seq);
+                }
+            }
+            self.pump();
+        }
+        let next = self.core.router.next_deadline();
+        if next.is_some_and(|next| self.core.timer_armed.is_none_or(|armed| next < armed)) {
+            self.wakes.extend(self.core.timer_waker.take());
+        }
+    }
+
+    /// A peer proved itself on this connection; what was decided shows in the outbox.
+    pub fn login(&mut self, login: Login, outbox: &Arc<Outbox>) {
+        self.core.connections.insert(login.connection, Arc::clone(outbox));
+        self.handle(Command::Login(login));
+    }
+
+    /// The connection is gone.
+    pub fn disconnected(&mut self, origin: Origin, ending: Ending, unsent: Vec<Queued>) {
+        self.core.connections.remove(&origin.connection);
+        self.handle(Command::Disconnected { origin, ending, unsent });
+    }
+
+    /// Takes a telemetry datagram; delivery follows at [`Turn::pump`].
+    pub fn telemetry(&mut self, datagram: &Datagram<'_>, source: IpAddr) {
+        let core = &mut *self.core;
+        let Some(taken) = core.router.telemetry(self.now, datagram, source) else { return };
+        let payload = datagram.payload;
+        let message = Message {
+            uid: taken.uid,
+            group: taken.group,
+            format: payload.format(),
+            data: payload.data().into(),
+        };
+        // A full log counts what it refuses or drops; nobody can be told by datagram.
+        let _counted = core.log.append(message);
+    }
+
+    /// The pong behind a window of telemetry came.
+    pub fn acknowledged(&mut self, connection: ConnectionId, seq: Seq) {
+        let core = &mut *self.core;
+        core.central.acknowledged(connection, seq, &mut core.log);
+        self.pump();
+    }
+
+    /// Moves messages on, as far as the open way has room.
+    pub fn pump(&mut self) {
+        let core = &mut *self.core;
+        if let Some(connection) = core.central.connection() {
+            let Some(outbox) = core.connections.get(&connection) else { return };
+            while outbox.outstanding() < TELEMETRY_WINDOW {
+                let Some(telemetry) = core.central.next_for_session(&core.log) else { break };
+                self.wakes.extend(outbox.push(Kind::Passing, telemetry));
+            }
+            if let Some(seq) = core.central.next_ping() {
+                self.wakes.extend(outbox.push(Kind::Ping(Some(seq)), Transmission::Ping));
+            }
+        } else if let Some(webhooks) = self.hub.webhooks.get() {
+            while webhooks.has_telemetry_room() {
+                let Some((seq, message)) = core.central.next_for_webhook(&core.log) else { break };
+                if !webhooks.telemetry(message.uid, seq, message.format, &message.data) {
+                    core.central.webhook_returned(seq);
+                    break;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        // Woken tasks may run at once on another thread; they find the lock free a moment later.
+        for waker in self.wakes.drain(..) {
+            waker.wake();
+        }
+    }
+}
+
+impl Core {
+    fn fresh_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+}
+
+impl Verdict {
+    /// Whether it was decided.
+    pub fn is_decided(self) -> bool {
+        self != Self::Pending
+    }
+}

@@ -135,7 +135,7 @@ impl Router {
         effects: &mut impl Effects,
     ) -> Option<u16> {
         let (_, group) = self.group(uid)?;
-        if let Err(count) = Self::takes_payload(group, payload, effects) {
+        if let Err(count) = Self::takes_payload(group, payload) {
             self.counts.add(count);
             return None;
         }
@@ -164,8 +164,7 @@ impl Router {
             return;
         };
         self.counts.add(Count::CallsAnswered);
-        let judged =
-            self.group(uid).map_or(Ok(()), |(_, group)| Self::takes_payload(group, payload, effects));
+        let judged = self.group(uid).map_or(Ok(()), |(_, group)| Self::takes_payload(group, payload));
         let (code, payload) = match judged {
             Ok(()) => (code, payload),
             Err(count) => {
@@ -289,7 +288,7 @@ impl Router {
         effects: &mut impl Effects,
     ) -> Option<Asked> {
         let (_, group) = self.group(uid)?;
-        let judged = Self::takes_payload(group, payload, effects);
+        let judged = Self::takes_payload(group, payload);
         let rate = group.rate;
         let peer = self.peers.get_mut(&uid)?;
         let judged = judged.and_then(|()| {

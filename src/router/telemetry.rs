@@ -24,9 +24,8 @@ impl Router {
         now: Instant,
         datagram: &Datagram<'_>,
         source: IpAddr,
-        effects: &impl Effects,
     ) -> Option<TakenTelemetry> {
-        match self.judge_telemetry(now, datagram, source, effects) {
+        match self.judge_telemetry(now, datagram, source) {
             Ok(taken) => {
                 self.counts.add(Count::TelemetryTaken);
                 Some(taken)
@@ -43,7 +42,6 @@ impl Router {
         now: Instant,
         datagram: &Datagram<'_>,
         source: IpAddr,
-        effects: &impl Effects,
     ) -> Result<TakenTelemetry, Count> {
         if !self.settings.telemetry_allow_from.allows(source) {
             return Err(Count::TelemetryWrongSource);
@@ -58,7 +56,7 @@ impl Router {
         if !group.allow_from.allows(source) {
             return Err(Count::TelemetryWrongSource);
         }
-        Self::takes_payload(group, datagram.payload, effects)?;
+        Self::takes_payload(group, datagram.payload)?;
         if group.rate != 0
             && let Some(peer) = self.peers.get_mut(&uid)
             && !Self::within_rate(&mut peer.allowance, group.rate, now)

@@ -1,0 +1,90 @@
+//! Carries the router's effects to connections, callers and workers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::Waker;
+
+use ring::rand::SecureRandom;
+
+use super::WebhookSink;
+use super::http_call::Slot;
+use super::outbox::{Kind, Outbox, Verdict};
+use crate::router::{
+    Answer, CentralSession, ConnectionId, Effects, LoginRefusal, Queued, Tag, Ticket, WebhookRequest,
+};
+use crate::wire::{CloseCode, TOKEN_LEN, Token, Transmission, verdict_byte};
+
+/// The world as the router acts on it, for the time of one command.
+pub struct Dispatch<'a> {
+    pub connections: &'a mut HashMap<ConnectionId, Arc<Outbox>>,
+    pub slots: &'a mut HashMap<Ticket, Arc<Slot>>,
+    pub webhooks: Option<&'a dyn WebhookSink>,
+    pub random: &'a ring::rand::SystemRandom,
+    pub wakes: &'a mut Vec<Waker>,
+    pub central_changed: Option<Option<CentralSession>>,
+}
+
+impl Effects for Dispatch<'_> {
+    fn send(&mut self, to: ConnectionId, tag: Tag, transmission: Transmission<'_>) -> bool {
+        match self.connections.get(&to) {
+            Some(outbox) if outbox.has_room(transmission.wire_len()) => {
+                self.wakes.extend(outbox.push(tag.into(), transmission));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn reply(&mut self, to: ConnectionId, tag: Tag, transmission: Transmission<'_>) {
+        if let Some(outbox) = self.connections.get(&to) {
+            self.wakes.extend(outbox.push(tag.into(), transmission));
+        }
+    }
+
+    fn resend(&mut self, to: ConnectionId, waited: Queued) {
+        if let Some(outbox) = self.connections.get(&to) {
+            self.wakes.extend(outbox.push_bytes(waited.tag.into(), &waited.bytes));
+        }
+    }
+
+    fn admit(&mut self, connection: ConnectionId) {
+        if let Some(outbox) = self.connections.get(&connection) {
+            // The verdict is the first byte of the live session: all that the router sends comes behind it.
+            self.wakes.extend(outbox.push_bytes(Kind::Passing, &[verdict_byte(true)]));
+            self.wakes.extend(outbox.decide(Verdict::Admitted));
+        }
+    }
+
+    fn refuse(&mut self, connection: ConnectionId, why: LoginRefusal) {
+        if let Some(outbox) = self.connections.remove(&connection) {
+            self.wakes.extend(outbox.decide(Verdict::Refused(why)));
+        }
+    }
+
+    fn close(&mut self, connection: ConnectionId, code: CloseCode) {
+        if let Some(outbox) = self.connections.get(&connection) {
+            self.wakes.extend(outbox.order_close(code));
+        }
+    }
+
+    fn answer(&mut self, ticket: Ticket, answer: Answer<'_>) {
+        if let Some(slot) = self.slots.remove(&ticket) {
+            self.wakes.extend(slot.fill(answer.into()));
+        }
+    }
+
+    fn ask_webhook(&mut self, request: WebhookRequest<'_>) -> bool {
+        self.webhooks.is_some_and(|webhooks| webhooks.request(request))
+    }
+
+    fn central_changed(&mut self, session: Option<CentralSession>) {
+        self.central_changed = Some(session);
+    }
+
+    fn fresh_token(&mut self) -> Token {
+        let mut token = [0; TOKEN_LEN];
+        // The system's generator fails only where there is none; a token that anybody could guess is worse than none.
+        while self.random.fill(&mut token).is_err() {}
+        Token(token)
+    }
+}

@@ -1,0 +1,211 @@
+//! What waits to be written to one connection: filled by the hub, emptied by the connection's task.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Waker;
+
+use super::lock;
+use crate::journal::Seq;
+use crate::limits::OUTGOING_MAX;
+use crate::router::{LoginRefusal, Queued, Serial, Tag};
+use crate::wire::{CloseCode, Transmission};
+
+/// What a stretch of the outgoing bytes is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A request of this call: passes to the next connection if it could not be handed over.
+    Request(Serial),
+    /// An answer: likewise.
+    Response,
+    /// A ping, and up to which message its pong acknowledges telemetry.
+    Ping(Option<Seq>),
+    /// Anything that is worth nothing to a later connection.
+    Passing,
+}
+
+/// A stretch of the outgoing bytes: one transmission, or one step of the set-up.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    /// Bytes.
+    pub len: usize,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// Bytes in order, and what they are.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// Their stretches, in order.
+    pub marks: Vec<Mark>,
+}
+
+impl Batch {
+    fn push(&mut self, kind: Kind, transmission: Transmission<'_>) -> usize {
+        let before = self.bytes.len();
+        transmission.encode(&mut self.bytes);
+        let len = self.bytes.len() - before;
+        self.marks.push(Mark { len, kind });
+        len
+    }
+}
+
+/// What the hub decided about a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not yet: an older connection of the same peer ends first.
+    Pending,
+    /// The session is live.
+    Admitted,
+    /// No session.
+    Refused(LoginRefusal),
+}
+
+#[derive(Debug)]
+struct Inner {
+    batch: Batch,
+    verdict: Verdict,
+    close: Option<CloseCode>,
+    waker: Option<Waker>,
+}
+
+/// One connection's outgoing queue. Bounded: see [`Outbox::has_room`].
+#[derive(Debug)]
+pub struct Outbox {
+    inner: Mutex<Inner>,
+    /// Bytes queued here or taken by the task and not handed over to the system yet.
+    outstanding: AtomicUsize,
+}
+
+/// What the connection's task finds when it looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// There are bytes to take.
+    Write,
+    /// Close with this code.
+    Close(CloseCode),
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self {
+            inner: Mutex::new(Inner {
+                batch: Batch::default(),
+                verdict: Verdict::Pending,
+                close: None,
+                waker: None,
+            }),
+            outstanding: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Outbox {
+    /// Bytes that are not handed over to the system yet.
+    pub fn outstanding(&self) -> usize {
+        self.outstanding.load(Ordering::Relaxed)
+    }
+
+    /// Whether this many bytes more stay within the bound.
+    pub fn has_room(&self, len: usize) -> bool {
+        self.outstanding() + len <= OUTGOING_MAX
+    }
+
+    /// Queues a transmission; gives the task's waker if it has to be woken.
+    pub fn push(&self, kind: Kind, transmission: Transmission<'_>) -> Option<Waker> {
+        let mut inner = lock(&self.inner);
+        let len = inner.batch.push(kind, transmission);
+        self.outstanding.fetch_add(len, Ordering::Relaxed);
+        inner.waker.take()
+    }
+
+    /// Queues bytes that are encoded already.
+    pub fn push_bytes(&self, kind: Kind, bytes: &[u8]) -> Option<Waker> {
+        let mut inner = lock(&self.inner);
+        inner.batch.bytes.extend_from_slice(bytes);
+        inner.batch.marks.push(Mark { len: bytes.len(), kind });
+        self.outstanding.fetch_add(bytes.len(), Ordering::Relaxed);
+        inner.waker.take()
+    }
+
+    /// Orders the task to close.
+    pub fn order_close(&self, code: CloseCode) -> Option<Waker> {
+        let mut inner = lock(&self.inner);
+        inner.close.get_or_insert(code);
+        inner.waker.take()
+    }
+
+    /// Decides the login.
+    pub fn decide(&self, verdict: Verdict) -> Option<Waker> {
+        let mut inner = lock(&self.inner);
+        inner.verdict = verdict;
+        inner.waker.take()
+    }
+
+    /// What was decided about the login; registers for a wake-up while nothing was.
+    pub fn poll_verdict(&self, waker: &Waker) -> Verdict {
+        let mut inner = lock(&self.inner);
+        if inner.verdict == Verdict::Pending {
+            register(&mut inner.waker, waker);
+        }
+        inner.verdict
+    }
+
+    /// What is to be done; registers for a wake-up if nothing is.
+    pub fn poll_order(&self, waker: &Waker) -> Option<Order> {
+        let mut inner = lock(&self.inner);
+        if let Some(code) = inner.close {
+            return Some(Order::Close(code));
+        }
+        if !inner.batch.marks.is_empty() {
+            return Some(Order::Write);
+        }
+        register(&mut inner.waker, waker);
+        None
+    }
+
+    /// Swaps what is queued into an empty batch.
+    pub fn take(&self, into: &mut Batch) {
+        std::mem::swap(&mut lock(&self.inner).batch, into);
+    }
+
+    /// The task handed over so many bytes, or gave them up.
+    pub fn settle(&self, len: usize) {
+        self.outstanding.fetch_sub(len, Ordering::Relaxed);
+    }
+}
+
+fn register(slot: &mut Option<Waker>, waker: &Waker) {
+    match slot {
+        Some(known) if known.will_wake(waker) => {}
+        other => *other = Some(waker.clone()),
+    }
+}
+
+impl From<Tag> for Kind {
+    fn from(tag: Tag) -> Self {
+        match tag {
+            Tag::Request(serial) => Self::Request(serial),
+            Tag::Response => Self::Response,
+            Tag::Token => Self::Passing,
+        }
+    }
+}
+
+/// What of a batch the next connection should get: whole transmissions, the first of them at the first mark.
+pub fn unsent(batch: &Batch) -> Vec<Queued> {
+    let mut unsent = Vec::new();
+    let mut rest = batch.bytes.as_slice();
+    for mark in &batch.marks {
+        let (bytes, behind) = rest.split_at_checked(mark.len).unwrap_or((rest, &[]));
+        rest = behind;
+        let tag = match mark.kind {
+            Kind::Request(serial) => Tag::Request(serial),
+            Kind::Response => Tag::Response,
+            Kind::Ping(_) | Kind::Passing => continue,
+        };
+        unsent.push(Queued { tag, bytes: bytes.into() });
+    }
+    unsent
+}
