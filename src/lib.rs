@@ -11,4 +11,5 @@ pub mod payload_json;
 pub mod router;
 pub mod service;
 pub mod session;
+pub mod sys;
 pub mod wire;
