@@ -1,6 +1,7 @@
 //! iotsocketd: an IoTSocket concentrator for small Linux gateways.
 
 pub mod cli;
+pub mod client;
 pub mod delivery;
 pub mod endpoint;
 pub mod hub;
