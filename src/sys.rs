@@ -1,8 +1,8 @@
-//! Many datagrams in one system call: `recvmmsg` and `sendmmsg`.
+//! Many datagrams in one system call: `recvmmsg` and `sendmmsg`; and the limit of open files.
 //!
 //! The only unsafe code of the program. All that the kernel writes lands in plain bytes that live here; addresses and
 //! control messages are read from those bytes by safe code, so that a wrong length can give no more than `None`.
-#![expect(unsafe_code, reason = "recvmmsg and sendmmsg have no safe wrapper among our dependencies")]
+#![expect(unsafe_code, reason = "these system calls have no safe wrapper among our dependencies")]
 
 use std::io;
 use std::mem;
@@ -182,6 +182,22 @@ pub fn send_many<'a>(
     })
 }
 
+/// Raises this process's limit of open files, hence of connections, as far as it may without asking. Returns the limit
+/// that holds then.
+pub fn raise_open_files() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer leads to a rlimit that outlives the call.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: the pointer leads to a rlimit that outlives the call.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(limit.rlim_cur)
+}
+
 /// Calls again when a signal came in between.
 fn retry(mut call: impl FnMut() -> libc::c_int) -> io::Result<usize> {
     loop {
@@ -328,6 +344,13 @@ mod tests {
     fn nothing_to_send_is_no_error() {
         let (_receiver, sender) = pair("127.0.0.1");
         assert_eq!(send_many(sender.as_fd(), std::iter::empty()).unwrap(), 0);
+    }
+
+    #[test]
+    fn the_limit_of_open_files_goes_up_and_stays() {
+        let limit = raise_open_files().unwrap();
+        assert!(limit > 0);
+        assert_eq!(raise_open_files().unwrap(), limit);
     }
 
     #[test]

@@ -26,7 +26,7 @@ mod tests;
 
 pub use pace::Rate;
 
-use super::counters::{Kind, Snapshot};
+use super::counters::{Counters, Kind, Snapshot};
 use super::session::{Handler, Outbox, drive};
 use super::tls::Tls;
 use crate::wire::{AuthKey, CloseCode, PAYLOAD_DATA_MAX, Transmission, Uid};
@@ -200,6 +200,11 @@ impl Load {
         };
         smol::block_on(smol::future::or(self.shared.begun.wait(), deadline));
         self.shared.begun.is_open()
+    }
+
+    /// Where everything is counted, for who helps to count: a webhook's receiver counts the telemetry that it gets.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.shared.counters)
     }
 
     /// What happened so far.

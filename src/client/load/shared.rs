@@ -1,9 +1,8 @@
 //! What the threads of a load have in common.
 
 use std::convert::Infallible;
-use std::sync::Mutex;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use smol::channel::{Receiver, Sender, bounded};
@@ -41,7 +40,7 @@ impl Gate {
 pub(super) struct Shared {
     pub(super) target: Target,
     pub(super) plan: Plan,
-    pub(super) counters: Counters,
+    pub(super) counters: Arc<Counters>,
     /// Everybody has tried to log in: the work begins.
     pub(super) begun: Gate,
     /// The work ends.
@@ -62,7 +61,7 @@ impl Shared {
         let central = usize::from(plan.central);
         let body = (b'a'..=b'z').cycle().take(plan.payload).collect();
         let shared = Self {
-            counters: Counters::default(),
+            counters: Arc::default(),
             begun: Gate::new(),
             ended: Gate::new(),
             began: Instant::now(),
