@@ -1,0 +1,322 @@
+//! Certificates: one chain and key for every TLS listener, reloaded when the files change.
+
+use std::fmt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+use std::{fs, io};
+
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::NoServerSessionStorage;
+use rustls::{CipherSuite, ServerConfig};
+
+/// The largest certificate or key file that is read.
+const FILE_MAX: u64 = 1 << 20;
+
+/// The certificate in force, for each kind of listener. New connections take the current one;
+/// those that exist keep what they began with.
+#[derive(Debug)]
+pub struct Certificates {
+    certificate: PathBuf,
+    private_key: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    configs: Configs,
+    /// The files as they were when last read, whether they were good or not.
+    seen: [Stamp; 2],
+}
+
+#[derive(Debug)]
+struct Configs {
+    sessions: Arc<ServerConfig>,
+    api: Arc<ServerConfig>,
+}
+
+/// What tells one state of a file from the next. `None`: the file cannot be examined.
+type Stamp = Option<(SystemTime, u64, u64)>;
+
+/// Why a certificate and key cannot be used. Each sentence names the file to mend.
+#[derive(Debug)]
+pub enum TlsError {
+    /// The file cannot be read.
+    Read(PathBuf, io::Error),
+    /// The file is larger than any certificate chain or key.
+    TooLarge(PathBuf),
+    /// The file is not PEM.
+    NotPem(PathBuf),
+    /// The file has no certificate in it.
+    NoCertificate(PathBuf),
+    /// The file has no private key in it.
+    NoKey(PathBuf),
+    /// The certificate and the key do not belong together.
+    Mismatch(PathBuf, PathBuf),
+    /// The certificate or the key is of a kind that cannot be used.
+    Unusable(PathBuf, PathBuf, rustls::Error),
+    /// The machine gave no random bytes, or the provider is incomplete.
+    Provider(rustls::Error),
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(path, error) => write!(
+                f,
+                "{} cannot be read ({error}): the service's user needs the file and the right to read it",
+                path.display()
+            ),
+            Self::TooLarge(path) => {
+                write!(f, "{} is larger than {FILE_MAX} bytes: it is not a PEM file of ours", path.display())
+            }
+            Self::NotPem(path) => {
+                write!(f, "{} is not whole PEM text: write it again from its source", path.display())
+            }
+            Self::NoCertificate(path) => write!(
+                f,
+                "{} holds no certificate: put the chain there as PEM, the server's certificate first",
+                path.display()
+            ),
+            Self::NoKey(path) => {
+                write!(f, "{} holds no private key: put it there as unencrypted PEM", path.display())
+            }
+            Self::Mismatch(certificate, key) => write!(
+                f,
+                "{} and {} do not belong together: write both files of one pair",
+                certificate.display(),
+                key.display()
+            ),
+            Self::Unusable(certificate, key, error) => write!(
+                f,
+                "{} with {} cannot be used ({error}): take an ECDSA P-256 certificate, or RSA, P-384 or Ed25519",
+                certificate.display(),
+                key.display()
+            ),
+            Self::Provider(error) => write!(f, "TLS cannot be set up on this machine ({error})"),
+        }
+    }
+}
+
+impl std::error::Error for TlsError {}
+
+impl Certificates {
+    /// Reads the PEM chain and the PEM key.
+    pub fn load(certificate: &Path, private_key: &Path) -> Result<Self, TlsError> {
+        let seen = [stamp(certificate), stamp(private_key)];
+        let configs = read(certificate, private_key)?;
+        Ok(Self {
+            certificate: certificate.to_owned(),
+            private_key: private_key.to_owned(),
+            state: Mutex::new(State { configs, seen }),
+        })
+    }
+
+    /// The configuration for new sessions on the TCP port: no application protocol.
+    pub fn sessions(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.lock().configs.sessions)
+    }
+
+    /// The configuration for new connections to the HTTPS API: http/1.1.
+    pub fn api(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.lock().configs.api)
+    }
+
+    /// Takes up changed files; to be called every second. `true`: a new certificate is in force.
+    /// An error is told once for each change; what was in force stays.
+    pub fn reload_if_changed(&self) -> Result<bool, TlsError> {
+        // The stamps are taken before the files are read: what changes meanwhile is read again next time.
+        let now = [stamp(&self.certificate), stamp(&self.private_key)];
+        if std::mem::replace(&mut self.lock().seen, now) == now {
+            return Ok(false);
+        }
+        let configs = read(&self.certificate, &self.private_key)?;
+        self.lock().configs = configs;
+        Ok(true)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn stamp(path: &Path) -> Stamp {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
+}
+
+fn read(certificate: &Path, private_key: &Path) -> Result<Configs, TlsError> {
+    let pem = read_bounded(certificate)?;
+    let chain = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| TlsError::NotPem(certificate.to_owned()))?;
+    if chain.is_empty() {
+        return Err(TlsError::NoCertificate(certificate.to_owned()));
+    }
+    let pem = read_bounded(private_key)?;
+    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
+        pem::Error::NoItemsFound => TlsError::NoKey(private_key.to_owned()),
+        _ => TlsError::NotPem(private_key.to_owned()),
+    })?;
+    let built = server_config(chain, key);
+    let sessions = built.map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => {
+            TlsError::Mismatch(certificate.to_owned(), private_key.to_owned())
+        }
+        rustls::Error::FailedToGetRandomBytes => TlsError::Provider(error),
+        other => TlsError::Unusable(certificate.to_owned(), private_key.to_owned(), other),
+    })?;
+    let mut api = sessions.clone();
+    api.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Configs { sessions: Arc::new(sessions), api: Arc::new(api) })
+}
+
+fn read_bounded(path: &Path) -> Result<Vec<u8>, TlsError> {
+    let failed = |error| TlsError::Read(path.to_owned(), error);
+    if fs::metadata(path).map_err(failed)?.len() > FILE_MAX {
+        return Err(TlsError::TooLarge(path.to_owned()));
+    }
+    fs::read(path).map_err(failed)
+}
+
+fn server_config(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<ServerConfig, rustls::Error> {
+    let fast_aes = cpu_has_aes();
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider(fast_aes)))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    // Clients prefer AES by habit; on a board without AES instructions that costs us several times as much.
+    config.ignore_client_order = !fast_aes;
+    // Resumption lives in the client's ticket: nothing grows here with the number of clients.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.ticketer = ring::Ticketer::new()?;
+    config.send_tls13_tickets = 1;
+    // Without it a TLS 1.2 session is not bound to its handshake (triple handshake attack).
+    config.require_ems = true;
+    Ok(config)
+}
+
+fn provider(fast_aes: bool) -> CryptoProvider {
+    let mut provider = ring::default_provider();
+    if !fast_aes {
+        // Stable: the order among the others stays.
+        provider.cipher_suites.sort_by_key(|suite| {
+            !matches!(
+                suite.suite(),
+                CipherSuite::TLS13_CHACHA20_POLY1305_SHA256
+                    | CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+                    | CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
+            )
+        });
+    }
+    provider
+}
+
+/// Whether the CPU has AES instructions. 32-bit ARM counts as without: its boards of today are.
+fn cpu_has_aes() -> bool {
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    return std::arch::is_x86_feature_detected!("aes");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("aes");
+    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
+    return false;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Pair {
+        folder: tempfile::TempDir,
+    }
+
+    impl Pair {
+        fn new() -> Self {
+            let pair = Self { folder: tempfile::tempdir().unwrap() };
+            pair.write(&fresh());
+            pair
+        }
+
+        fn write(&self, (certificate, key): &(String, String)) {
+            fs::write(self.certificate(), certificate).unwrap();
+            fs::write(self.key(), key).unwrap();
+        }
+
+        fn certificate(&self) -> PathBuf {
+            self.folder.path().join("server.crt")
+        }
+
+        fn key(&self) -> PathBuf {
+            self.folder.path().join("server.key")
+        }
+
+        fn load(&self) -> Result<Certificates, TlsError> {
+            Certificates::load(&self.certificate(), &self.key())
+        }
+    }
+
+    fn fresh() -> (String, String) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    }
+
+    #[test]
+    fn a_good_pair_loads_for_both_kinds_of_listener() {
+        let certificates = Pair::new().load().unwrap();
+        assert_eq!(certificates.api().alpn_protocols, [b"http/1.1".to_vec()]);
+        assert!(certificates.sessions().alpn_protocols.is_empty());
+        assert!(certificates.sessions().require_ems);
+        assert!(!certificates.sessions().session_storage.can_cache());
+        assert!(certificates.sessions().ticketer.enabled());
+    }
+
+    #[test]
+    fn each_mistake_names_its_file() {
+        let pair = Pair::new();
+        let text = |pair: &Pair| pair.load().map(|_| ()).unwrap_err().to_string();
+        fs::write(pair.certificate(), "").unwrap();
+        assert!(text(&pair).contains("server.crt holds no certificate"), "{}", text(&pair));
+        pair.write(&fresh());
+        fs::write(pair.key(), "").unwrap();
+        assert!(text(&pair).contains("server.key holds no private key"), "{}", text(&pair));
+        fs::write(pair.key(), "-----BEGIN PRIVATE KEY-----\n!!!\n-----END PRIVATE KEY-----\n").unwrap();
+        assert!(text(&pair).contains("server.key is not whole PEM"), "{}", text(&pair));
+        fs::write(pair.key(), fresh().1).unwrap();
+        assert!(text(&pair).contains("do not belong together"), "{}", text(&pair));
+        fs::remove_file(pair.key()).unwrap();
+        assert!(text(&pair).contains("server.key cannot be read"), "{}", text(&pair));
+    }
+
+    #[test]
+    fn a_changed_pair_is_taken_up_and_a_broken_one_is_told_once() {
+        let pair = Pair::new();
+        let certificates = pair.load().unwrap();
+        let first = certificates.sessions();
+        assert!(!certificates.reload_if_changed().unwrap());
+        fs::write(pair.certificate(), "half a certific").unwrap();
+        assert!(certificates.reload_if_changed().is_err());
+        assert!(!certificates.reload_if_changed().unwrap(), "told once");
+        assert!(Arc::ptr_eq(&first, &certificates.sessions()), "the old pair stays");
+        pair.write(&fresh());
+        // The same length within one tick of the clock is told apart by the inode, as editors and tools do it.
+        let other = pair.folder.path().join("new");
+        fs::copy(pair.key(), &other).unwrap();
+        fs::rename(&other, pair.key()).unwrap();
+        assert!(certificates.reload_if_changed().unwrap());
+        assert!(!Arc::ptr_eq(&first, &certificates.sessions()));
+    }
+
+    #[test]
+    fn without_aes_instructions_chacha20_comes_first() {
+        let first = |fast| provider(fast).cipher_suites.first().map(rustls::SupportedCipherSuite::suite);
+        assert_eq!(first(false), Some(CipherSuite::TLS13_CHACHA20_POLY1305_SHA256));
+        assert_eq!(first(true), Some(CipherSuite::TLS13_AES_256_GCM_SHA384));
+        assert_eq!(provider(false).cipher_suites.len(), provider(true).cipher_suites.len());
+    }
+}
