@@ -5,6 +5,7 @@
 //! memory, tasks are woken after the lock is released.
 
 pub mod access_file;
+pub mod access_keeper;
 mod dispatch;
 mod http_call;
 pub mod outbox;

@@ -17,8 +17,8 @@ use std::time::Instant;
 use super::access::AccessList;
 use super::presence::{Waiting, Why, shrink};
 use super::{
-    CentralSession, Count, Effects, Ending, Login, LoginRefusal, Origin, Presence, Queued, Router, Settings,
-    Tag, Timer,
+    CentralSession, Count, Effects, Ending, Login, LoginRefusal, Origin, Peer, Presence, Queued, Router,
+    Settings, Tag, Timer,
 };
 use crate::wire::{CloseCode, Decoded, Transmission, Uid};
 
@@ -113,6 +113,14 @@ impl Router {
         let Origin { connection, uid } = origin;
         let presence = match self.peers.get_mut(&uid) {
             Some(peer) if peer.presence.is_of(connection) => std::mem::take(&mut peer.presence),
+            // It went away while it waited for its predecessor's end.
+            Some(Peer {
+                presence: Presence::Waiting(Waiting { why: Why::Replaced { next, .. }, .. }),
+                ..
+            }) if next.is_some_and(|login| login.connection == connection) => {
+                *next = None;
+                return;
+            }
             // Its session was ended before (revoked): what it did not hand over never will be.
             _ => return self.give_up_all(uid, unsent, effects),
         };

@@ -1,0 +1,207 @@
+//! The TCP server: sessions of objects and of the central.
+//!
+//! `set_up` takes a connection from accept to verdict, `live` is the session, `writer` says what was handed over to
+//! the system and what was not, `finish` says goodbye.
+
+mod finish;
+mod live;
+mod set_up;
+mod writer;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_io::{Async, Timer};
+use smol::Executor;
+use smol::future::FutureExt as _;
+
+use super::admission::{Admission, Permit};
+use super::refusals::{Cause, Refusals};
+use super::tls::Certificates;
+use crate::hub::access_keeper::AccessKeeper;
+use crate::hub::{Hub, lock};
+use crate::net::{AllowFrom, canonical};
+use crate::session;
+
+/// A pause after the system could not give a connection (no descriptors left): it is not asked in a loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the configuration says about the TCP server.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The sessions' own.
+    pub session: session::Settings,
+    /// Networks that connections are taken from.
+    pub allow_from: AllowFrom,
+}
+
+/// The TCP server.
+#[derive(Debug)]
+pub struct TcpServer {
+    /// The owner of everything that sessions share.
+    pub hub: Arc<Hub>,
+    /// Bounds on connections.
+    pub admission: Admission,
+    /// The server's certificate.
+    pub certificates: Arc<Certificates>,
+    /// Puts uploaded access lists on disk.
+    pub access: Arc<AccessKeeper>,
+    /// What is refused.
+    pub refusals: Refusals<TcpCause>,
+    settings: Mutex<Settings>,
+}
+
+/// Why a connection or a session was refused or ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TcpCause {
+    /// Not from an allowed network.
+    Source,
+    /// No place is left.
+    Full,
+    /// A newcomer took the place.
+    Evicted,
+    /// The TLS handshake failed.
+    Tls,
+    /// The connection broke during the set-up.
+    Broken,
+    /// Unknown UID, wrong key, or a source that the group does not allow.
+    Login,
+    /// A later login of the same UID came first.
+    Superseded,
+    /// The peer takes nothing.
+    Stalled,
+    /// The central's access list was refused.
+    AccessList,
+    /// A rule of the protocol was broken: by its index.
+    Violation(session::Violation),
+}
+
+impl Cause for TcpCause {
+    const NAMES: &'static [&'static str] = &[
+        "source",
+        "full",
+        "evicted",
+        "tls",
+        "broken",
+        "login",
+        "superseded",
+        "stalled",
+        "access_list",
+        "unknown_type",
+        "unknown_format",
+        "unknown_option",
+        "misplaced_rte",
+        "uid_not_utf8",
+        "malformed",
+        "wrong_version",
+        "tls_required",
+        "handshake_timeout",
+        "peer_silent",
+        "object_sent_uid",
+        "object_sent_acl",
+        "object_sent_token",
+        "object_sent_telemetry",
+        "central_without_uid",
+        "central_sent_token",
+        "central_sent_telemetry",
+        "too_many_acl_items",
+    ];
+
+    fn index(self) -> usize {
+        match self {
+            Self::Source => 0,
+            Self::Full => 1,
+            Self::Evicted => 2,
+            Self::Tls => 3,
+            Self::Broken => 4,
+            Self::Login => 5,
+            Self::Superseded => 6,
+            Self::Stalled => 7,
+            Self::AccessList => 8,
+            Self::Violation(violation) => {
+                let name = violation.counter();
+                Self::NAMES.iter().position(|known| *known == name).unwrap_or(usize::MAX)
+            }
+        }
+    }
+}
+
+impl TcpServer {
+    /// A server that has not been started.
+    pub fn new(
+        hub: Arc<Hub>,
+        admission: Admission,
+        certificates: Arc<Certificates>,
+        access: Arc<AccessKeeper>,
+        settings: Settings,
+    ) -> Self {
+        Self {
+            hub,
+            admission,
+            certificates,
+            access,
+            refusals: Refusals::new("sessions"),
+            settings: Mutex::new(settings),
+        }
+    }
+
+    /// Takes up a changed configuration; for connections that come from now on.
+    pub fn set_settings(&self, settings: Settings) {
+        *lock(&self.settings) = settings;
+    }
+
+    /// Accepts connections, until the future is dropped. Each is served by a task of its own.
+    pub async fn accept(self: Arc<Self>, listener: Async<TcpListener>, executor: Arc<Executor<'static>>) {
+        loop {
+            match listener.accept().await {
+                Ok((io, peer)) => self.admit(io, peer, &executor),
+                Err(error) => {
+                    log::warn!("event=accept_failed listener=sessions error=\"{error}\"");
+                    Timer::after(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn admit(self: &Arc<Self>, io: Async<TcpStream>, peer: SocketAddr, executor: &Executor<'static>) {
+        let source = canonical(peer.ip());
+        if !lock(&self.settings).allow_from.allows(source) {
+            self.refusals.note(TcpCause::Source, &source, &"sessions.allow_from does not name it");
+            return;
+        }
+        match self.admission.enter(source, Instant::now()) {
+            Ok(permit) => {
+                // The task ends with its connection, and every connection ends by a deadline or with the program:
+                // nobody waits for its handle.
+                executor.spawn(Arc::clone(self).serve(io, source, permit)).detach();
+            }
+            Err(refusal) => self.refusals.note(TcpCause::Full, &source, &refusal),
+        }
+    }
+
+    async fn serve(self: Arc<Self>, io: Async<TcpStream>, source: IpAddr, permit: Permit) {
+        let settings = lock(&self.settings).session;
+        let Some(live) = Box::pin(self.set_up(io, source, &permit, settings)).await else { return };
+        let mut live = live;
+        let end = live.run().await;
+        Box::pin(self.finish(live, end)).await;
+        drop(permit);
+    }
+}
+
+/// Small packets are sent at once: they are what an answer waits for.
+fn prepare(io: &Async<TcpStream>) -> io::Result<()> {
+    io.get_ref().set_nodelay(true)
+}
+
+/// Ends a future at a moment.
+async fn until<T>(deadline: Instant, future: impl Future<Output = T>) -> Option<T> {
+    async { Some(future.await) }
+        .or(async {
+            Timer::at(deadline).await;
+            None
+        })
+        .await
+}
