@@ -28,7 +28,7 @@ pub use listeners::{Api, ApiKey, ApiTls, Maintenance, Right, SessionTls, Session
 pub use operations::{AlertWebhook, Alerts, ImageAddress, ImageNetwork, Time, TimeTrust, Upgrade};
 pub use partners::{Ingest, IngestFormat, IngestMap, IngestObjects, MessageKind, Order, Subscriber};
 pub use report::{Mistake, nearest};
-pub use secrets::{Secret, SigningSecrets, check_mode, environment_mark};
+pub use secrets::{Secret, SigningSecrets, check_environment, check_mode, environment_mark};
 pub use storage::{Access, Backup, CallRecords, CopyTo, Journal, OnExpiry, OnFull};
 pub use units::{Rate, TimeOfDay, Url};
 

@@ -116,8 +116,8 @@ pub fn environment_mark(environment: Environment) -> String {
     format!("{ENVIRONMENT_MARK} {}", environment.name())
 }
 
-/// A secret without a mark belongs anywhere.
-fn check_environment(text: &str, environment: Environment) -> Result<(), String> {
+/// Refuses a secret that is marked for another environment; one without a mark belongs anywhere.
+pub fn check_environment(text: &str, environment: Environment) -> Result<(), String> {
     let marks = text.lines().filter_map(|line| line.trim().strip_prefix(ENVIRONMENT_MARK));
     match marks.map(str::trim).find(|mark| *mark != environment.name()) {
         Some(mark) => Err(format!(

@@ -1,0 +1,155 @@
+//! `check`: reads everything that `run` would read, and says all that is wrong with it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::arguments::Arguments;
+use super::{Failure, output};
+use crate::hub::access_file::{self, AccessFileCause};
+use crate::service::config::{Config, Mistake, TlsFiles, check_environment};
+
+pub(super) const SUMMARY: &str = "reads everything that run would read and says what is wrong";
+pub(super) const HELP: &str = "\
+Usage: iotsocketd check [--config FILE]
+
+Reads the configuration and every file that it names: certificate and key, certificates of webhooks,
+secrets, the access list. Says all that is wrong, one line each with file, line, column and key.
+Exit 1 if anything is wrong; warnings leave exit 0.
+
+Options:
+  --config FILE  the configuration [default: /etc/iotsocketd/iotsocketd.toml]
+
+Example:
+  iotsocketd check --config ./iotsocketd.toml
+";
+
+/// What is wrong beyond the configuration's own text, and what is doubtful; one line each.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    pub mistakes: Vec<String>,
+    pub warnings: Vec<String>,
+}
+
+pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
+    let arguments = Arguments::parse(parser, 0, &["config"])?;
+    let path = arguments.config_path();
+    let findings = match Config::load(&path) {
+        Ok((config, warnings)) => {
+            let mut findings = inspect(&config);
+            findings.warnings.splice(0..0, warnings.iter().map(Mistake::to_string));
+            findings
+        }
+        Err(mistakes) => {
+            Findings { mistakes: mistakes.iter().map(Mistake::to_string).collect(), warnings: Vec::new() }
+        }
+    };
+    for warning in &findings.warnings {
+        output::complain(&format!("warning: {warning}"));
+    }
+    for mistake in &findings.mistakes {
+        output::complain(mistake);
+    }
+    match findings.mistakes.len() {
+        0 => {
+            output::say(&format!("{}: ok", path.display()));
+            Ok(())
+        }
+        1 => Err(Failure::Failed(format!("{} has 1 mistake", path.display()))),
+        count => Err(Failure::Failed(format!("{} has {count} mistakes", path.display()))),
+    }
+}
+
+/// Reads every file that a configuration names and that [`Config::load`] left to others.
+pub(super) fn inspect(config: &Config) -> Findings {
+    let mut findings = Findings::default();
+    inspect_tls(config, &mut findings);
+    let webhook_roots = config.central.webhooks.ca_file.iter();
+    let roots = webhook_roots.chain(config.subscribers.values().filter_map(|s| s.ca_file.as_ref()));
+    for path in roots {
+        findings.mistakes.extend(read_roots(path).err());
+    }
+    inspect_access(config, &mut findings);
+    findings
+}
+
+fn inspect_tls(config: &Config, findings: &mut Findings) {
+    let private_key = &config.tls.private_key;
+    findings.mistakes.extend(check_pair(&config.tls).err());
+    if let Ok(text) = fs::read(private_key) {
+        let marks = check_environment(&String::from_utf8_lossy(&text), config.environment);
+        findings.mistakes.extend(marks.err().map(|sentence| format!("{} {sentence}", private_key.display())));
+    }
+    // Certificates of a whole machine are often shared with a group; with everybody is another matter.
+    if let Ok(metadata) = fs::metadata(private_key)
+        && metadata.permissions().mode() & 0o007 != 0
+    {
+        let sentence = format!("{0}: can be read by others; run `chmod 600 {0}`", private_key.display());
+        findings.warnings.push(sentence);
+    }
+}
+
+/// Whether the two files are a certificate chain and the private key to it.
+fn check_pair(files: &TlsFiles) -> Result<(), String> {
+    let chain = read_certificates(&files.certificate)?;
+    let name = files.private_key.display();
+    let key = fs::read(&files.private_key).map_err(|error| format!("{name}: cannot be read: {error}"))?;
+    let key = PrivateKeyDer::from_pem_slice(&key)
+        .map_err(|_| format!("{name}: holds no private key that can be read (PEM)"))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let built = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key));
+    built.map(|_| ()).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => {
+            format!("{name}: is not the key of {}", files.certificate.display())
+        }
+        rustls::Error::InvalidCertificate(reason) => {
+            format!("{}: cannot be used: {reason}", files.certificate.display())
+        }
+        error => format!("{name}: cannot be used: {error}"),
+    })
+}
+
+/// The certificates of a PEM file, one at least.
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let name = path.display();
+    let text = fs::read(path).map_err(|error| format!("{name}: cannot be read: {error}"))?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    let certificates = certificates.map_err(|error| format!("{name}: is not PEM: {error}"))?;
+    match certificates.is_empty() {
+        true => Err(format!("{name}: holds no certificate (PEM)")),
+        false => Ok(certificates),
+    }
+}
+
+fn read_roots(path: &Path) -> Result<(), String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in read_certificates(path)? {
+        roots.add(certificate).map_err(|error| format!("{}: cannot be trusted: {error}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn inspect_access(config: &Config, findings: &mut Findings) {
+    let path = config.access.file.display();
+    match access_file::load(&config.access.file, |group| config.groups.contains_key(group)) {
+        Ok(list) => {
+            for (uid, _) in list.iter().filter(|(_, entry)| entry.key.is_weak()) {
+                let sentence = format!("{path}: object `{uid}` has a key that anybody can guess");
+                findings.warnings.push(format!("{sentence}; run `iotsocketd device rotate {uid}`"));
+            }
+        }
+        Err(error) => match error.cause {
+            AccessFileCause::Objects(sentences) => {
+                findings.mistakes.extend(sentences.iter().map(|sentence| format!("{path}: {sentence}")));
+            }
+            _ => findings.mistakes.push(error.to_string()),
+        },
+    }
+}
