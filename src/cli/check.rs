@@ -3,16 +3,14 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
 
 use rustls::RootCertStore;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::arguments::Arguments;
 use super::{Failure, output};
 use crate::hub::access_file::{self, AccessFileCause};
-use crate::service::config::{Config, Mistake, TlsFiles, check_environment};
+use crate::service::certificate;
+use crate::service::config::{Config, Mistake, check_environment};
 
 pub(super) const SUMMARY: &str = "reads everything that run would read and says what is wrong";
 pub(super) const HELP: &str = "\
@@ -80,7 +78,10 @@ pub(super) fn inspect(config: &Config) -> Findings {
 
 fn inspect_tls(config: &Config, findings: &mut Findings) {
     let private_key = &config.tls.private_key;
-    findings.mistakes.extend(check_pair(&config.tls).err());
+    match certificate::load(&config.tls) {
+        Ok((_, doubt)) => findings.warnings.extend(doubt),
+        Err(sentence) => findings.mistakes.push(sentence),
+    }
     if let Ok(text) = fs::read(private_key) {
         let marks = check_environment(&String::from_utf8_lossy(&text), config.environment);
         findings.mistakes.extend(marks.err().map(|sentence| format!("{} {sentence}", private_key.display())));
@@ -94,43 +95,9 @@ fn inspect_tls(config: &Config, findings: &mut Findings) {
     }
 }
 
-/// Whether the two files are a certificate chain and the private key to it.
-fn check_pair(files: &TlsFiles) -> Result<(), String> {
-    let chain = read_certificates(&files.certificate)?;
-    let name = files.private_key.display();
-    let key = fs::read(&files.private_key).map_err(|error| format!("{name}: cannot be read: {error}"))?;
-    let key = PrivateKeyDer::from_pem_slice(&key)
-        .map_err(|_| format!("{name}: holds no private key that can be read (PEM)"))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let built = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key));
-    built.map(|_| ()).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => {
-            format!("{name}: is not the key of {}", files.certificate.display())
-        }
-        rustls::Error::InvalidCertificate(reason) => {
-            format!("{}: cannot be used: {reason}", files.certificate.display())
-        }
-        error => format!("{name}: cannot be used: {error}"),
-    })
-}
-
-/// The certificates of a PEM file, one at least.
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let name = path.display();
-    let text = fs::read(path).map_err(|error| format!("{name}: cannot be read: {error}"))?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    let certificates = certificates.map_err(|error| format!("{name}: is not PEM: {error}"))?;
-    match certificates.is_empty() {
-        true => Err(format!("{name}: holds no certificate (PEM)")),
-        false => Ok(certificates),
-    }
-}
-
 fn read_roots(path: &Path) -> Result<(), String> {
     let mut roots = RootCertStore::empty();
-    for certificate in read_certificates(path)? {
+    for certificate in certificate::read_chain(path)? {
         roots.add(certificate).map_err(|error| format!("{}: cannot be trusted: {error}", path.display()))?;
     }
     Ok(())
