@@ -287,6 +287,13 @@ impl<J: Clone> Lanes<J> {
         self.queue_mut(destination).clear()
     }
 
+    /// The destination is another one now: nothing waits for what the old one did.
+    pub fn reset(&mut self, destination: Destination) {
+        let queue = self.queue_mut(destination);
+        queue.breaker = Breaker::default();
+        queue.wake_all();
+    }
+
     /// How many more jobs of at most so many bytes each the destination takes for certain.
     pub fn room(&self, destination: Destination, bytes_each: usize) -> usize {
         let queue = self.queue(destination);

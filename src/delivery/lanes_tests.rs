@@ -172,6 +172,17 @@ fn messages_probe_one_at_a_time_and_all_go_on_after_a_success() {
 }
 
 #[test]
+fn a_reset_destination_starts_afresh() {
+    let (mut lanes, now) = (Lanes::new(1), Instant::now());
+    trip(&mut lanes, Work::Telemetry, now);
+    assert!(matches!(lanes.next(now), Next::WaitUntil(_)));
+    lanes.reset(Destination::Telemetry);
+    assert!(!lanes.is_failing(Destination::Telemetry));
+    let held: Vec<_> = (0..3).map(|_| start(&mut lanes, now)).collect();
+    assert_eq!(held.len(), 3);
+}
+
+#[test]
 fn what_does_not_fit_is_handed_back() {
     let (mut lanes, now) = (Lanes::new(1), Instant::now());
     for n in 0..JOBS_MAX as u64 {

@@ -5,3 +5,4 @@ pub mod refusals;
 pub mod stream;
 pub mod tcp;
 pub mod tls;
+pub mod webhook;
