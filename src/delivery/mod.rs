@@ -3,3 +3,4 @@
 mod breaker;
 pub mod central;
 pub mod lanes;
+mod queue;

@@ -101,8 +101,8 @@ impl fmt::Display for Failure {
 
 impl core::error::Error for Failure {}
 
-/// Where outcomes go. Called from the pool's threads and from those that call the pool; calls for one
-/// object and webhook come in order.
+/// Where outcomes go. Called from the pool's threads and from those that call the pool, without a lock held.
+/// What the central took comes in the order of the object; a request that was never tried may overtake.
 pub trait Outcomes: Send + Sync {
     /// The request with this ticket has its answer, or never gets one. Called once per accepted request.
     fn answered(&self, ticket: u64, answer: Result<Answer, Failure>);

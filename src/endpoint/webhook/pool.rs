@@ -71,6 +71,8 @@ struct Shared {
 struct Held {
     lanes: Lanes<Job>,
     clients: Arc<Clients>,
+    /// Until when the one thread sleeps that watches the time for all; the others sleep until notified.
+    timekeeper: Option<Instant>,
     is_stopping: bool,
     threads_running: usize,
     /// Somebody was told that there is no room for telemetry.
@@ -113,6 +115,7 @@ impl Pool {
         let held = Held {
             lanes: Lanes::new(u64::from(seed)),
             clients,
+            timekeeper: None,
             is_stopping: false,
             threads_running: 0,
             is_telemetry_awaited: false,
@@ -306,9 +309,9 @@ impl Shared {
                 Refusal::Shut => Refused::Shut,
             });
         }
-        let has_more = held.lanes.has_more(now);
+        let needs_thread = held.needs_thread(now);
         drop(held);
-        if has_more {
+        if needs_thread {
             self.work.notify_one();
         }
         Ok(())
@@ -330,8 +333,8 @@ impl Shared {
             }
             held = match held.lanes.next(now) {
                 Next::Start(ticket, job) => {
-                    // Whoever waits for the next instant may be this thread, so another one takes over.
-                    if held.lanes.has_more(now) {
+                    // There may be more to start, and this thread may have been the timekeeper.
+                    if held.needs_thread(now) {
                         self.work.notify_one();
                     }
                     let clients = Arc::clone(&held.clients);
@@ -339,16 +342,27 @@ impl Shared {
                     self.attempt(&clients, ticket, &job);
                     self.lock()
                 }
-                Next::WaitUntil(at) => {
-                    let waited = self.work.wait_timeout(held, at.saturating_duration_since(now));
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
+                Next::WaitUntil(at) => self.sleep(held, at, now),
                 Next::Idle => self.work.wait(held).unwrap_or_else(PoisonError::into_inner),
             };
         }
         held.threads_running = held.threads_running.saturating_sub(1);
         drop(held);
         self.ended.notify_all();
+    }
+
+    /// Sleeps until notified, or until this instant if no other thread does that.
+    fn sleep<'a>(&self, mut held: MutexGuard<'a, Held>, at: Instant, now: Instant) -> MutexGuard<'a, Held> {
+        if held.timekeeper.is_some_and(|until| until <= at) {
+            return self.work.wait(held).unwrap_or_else(PoisonError::into_inner);
+        }
+        held.timekeeper = Some(at);
+        let waited = self.work.wait_timeout(held, at.saturating_duration_since(now));
+        let mut held = waited.unwrap_or_else(PoisonError::into_inner).0;
+        if held.timekeeper == Some(at) {
+            held.timekeeper = None;
+        }
+        held
     }
 
     /// Runs a job once and tells its outcome before the next one of its lane may start.
@@ -426,6 +440,11 @@ impl Job {
 }
 
 impl Held {
+    /// Whether a sleeping thread has to wake: to start something, or to keep the time.
+    fn needs_thread(&mut self, now: Instant) -> bool {
+        self.lanes.wake_at(now).is_some_and(|at| at <= now || self.timekeeper.is_none_or(|until| at < until))
+    }
+
     fn told(&mut self, destination: Destination) -> &mut Told {
         match destination {
             Destination::Request => &mut self.request,
