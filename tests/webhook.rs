@@ -472,6 +472,27 @@ fn a_deadline_shorter_than_the_timeout_holds() {
 }
 
 #[test]
+fn a_request_expires_in_time_behind_one_that_hangs() {
+    let gate = Arc::new(Gate::default());
+    let held = gate.clone();
+    let server = Server::start(move |_, _| {
+        held.pass();
+        Ok(false)
+    });
+    let (pool, recorder) = start(&Settings { timeout: SECOND * 60, ..requests_to(&server) });
+    let begin = Instant::now();
+    pool.request(uid(1), 1, Format::Binary, *b"", begin + SECOND * 60).unwrap();
+    eventually("it hangs", || server.open.load(Ordering::SeqCst) == 1);
+    pool.request(uid(1), 2, Format::Binary, *b"", begin + SECOND).unwrap();
+    pool.request(uid(1), 3, Format::Binary, *b"", begin + SECOND / 2).unwrap();
+    assert_eq!(
+        recorder.wait(2),
+        [Event::Answered(3, Err(Failure::Expired)), Event::Answered(2, Err(Failure::Expired))]
+    );
+    gate.open();
+}
+
+#[test]
 fn a_redirect_is_a_failure_and_is_not_followed() {
     let followed = Arc::new(AtomicUsize::new(0));
     let count = followed.clone();
