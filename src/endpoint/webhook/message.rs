@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Answer, Failure};
-use crate::endpoint::payload_json::{from_json, write_json, write_string};
+use crate::payload_json::{from_json, write_json, write_string};
 use crate::wire::{Format, Uid};
 
 /// A body, and whether its payload had to be sent as BINARY because it is not what its format says.
