@@ -7,6 +7,7 @@ mod arguments;
 mod check;
 pub mod demo_view;
 mod device;
+pub mod enrol;
 mod import;
 mod init;
 mod output;

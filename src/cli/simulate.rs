@@ -328,6 +328,8 @@ fn lost_telemetry(report: &Report) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::client::Counters;
+    use crate::client::fake::{self, Rules};
+    use crate::wire::{AuthKey, Uid};
 
     fn parsed(line: &str) -> Result<Asked, String> {
         parse(line.split_whitespace().map(OsString::from)).map_err(|error| error.to_string())
@@ -392,6 +394,40 @@ mod tests {
             assert!(error.contains(expected), "{line}: {error}");
         }
         assert!(matches!(parsed("--help"), Ok(Asked::Help)));
+    }
+
+    fn target(key: AuthKey) -> Target {
+        let fake = fake::start(Rules::plain());
+        Target {
+            sessions: fake.sessions,
+            tls: None,
+            telemetry: Some(fake.telemetry),
+            api: None,
+            central: Some(Rules::plain().key),
+            objects: vec![(Uid::parse("sim-1").unwrap(), key)],
+        }
+    }
+
+    #[test]
+    fn a_load_runs_its_time_and_reports() {
+        let options = options("--objects 1 --rate max --in-flight 4 --for 200ms");
+        let report = simulate(target(Rules::plain().key), &options, &AtomicBool::new(false)).unwrap();
+        assert!(report.all.elapsed >= options.time);
+        assert!(report.all.get(Kind::Answered) > 0);
+    }
+
+    #[test]
+    fn an_interruption_ends_it_early_with_a_report() {
+        let options = options("--objects 1 --rate 0 --for 1h");
+        let report = simulate(target(Rules::plain().key), &options, &AtomicBool::new(true)).unwrap();
+        assert!(report.all.elapsed < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn a_load_without_a_single_login_is_an_error_that_says_why() {
+        let options = options("--objects 1 --rate 0 --for 0s");
+        let error = simulate(target(AuthKey([1; 16])), &options, &AtomicBool::new(false)).unwrap_err();
+        assert!(error.to_string().contains("not in the access list"), "{error}");
     }
 
     fn report() -> Report {

@@ -25,23 +25,23 @@ use crate::wire::{
 
 /// What the fake does with those who connect.
 #[derive(Clone)]
-pub(super) struct Rules {
+pub(crate) struct Rules {
     /// Bytes of its reply to the initiation.
-    pub(super) reply: Vec<u8>,
+    pub(crate) reply: Vec<u8>,
     /// TLS key and certificate; `None`: clear text.
-    pub(super) tls: Option<Identity>,
+    pub(crate) tls: Option<Identity>,
     /// The key that everybody must have.
-    pub(super) key: AuthKey,
+    pub(crate) key: AuthKey,
 }
 
 /// A certificate of its own making.
 #[derive(Clone)]
-pub(super) struct Identity {
-    pub(super) certificate: CertificateDer<'static>,
+pub(crate) struct Identity {
+    pub(crate) certificate: CertificateDer<'static>,
     acceptor: TlsAcceptor,
 }
 
-pub(super) fn identity() -> Identity {
+pub(crate) fn identity() -> Identity {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
     let certificate = made.cert.der().clone();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
@@ -56,21 +56,21 @@ pub(super) fn identity() -> Identity {
 }
 
 impl Rules {
-    pub(super) fn plain() -> Self {
+    pub(crate) fn plain() -> Self {
         Self { reply: InitiationReply::WELCOME.to_vec(), tls: None, key: AuthKey([9; 16]) }
     }
 }
 
 /// Where the fake listens. It does so until the test's process ends.
-pub(super) struct Fake {
-    pub(super) sessions: SocketAddr,
-    pub(super) telemetry: SocketAddr,
-    pub(super) api: SocketAddr,
+pub(crate) struct Fake {
+    pub(crate) sessions: SocketAddr,
+    pub(crate) telemetry: SocketAddr,
+    pub(crate) api: SocketAddr,
 }
 
 type Peers = Rc<RefCell<HashMap<Uid, Sender<Vec<u8>>>>>;
 
-pub(super) fn start(rules: Rules) -> Fake {
+pub(crate) fn start(rules: Rules) -> Fake {
     let sessions = TcpListener::bind("127.0.0.1:0").unwrap();
     let api = TcpListener::bind("127.0.0.1:0").unwrap();
     let telemetry = UdpSocket::bind("127.0.0.1:0").unwrap();

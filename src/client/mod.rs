@@ -19,7 +19,7 @@ mod talk;
 mod tls;
 
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 
 pub use connect::{Login, LoginError, Stream, login, open};
 pub use counters::{Counters, Kind, Snapshot};

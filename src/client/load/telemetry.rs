@@ -39,7 +39,7 @@ pub(super) fn run(shared: &Shared, address: SocketAddr) -> io::Result<()> {
             continue;
         }
         let (due, next) = pace.take_many(now, DATAGRAMS_PER_CALL);
-        for token in tokens.iter().cycle().skip(turn % tokens.len()).take(due) {
+        for token in (turn..turn.saturating_add(due)).filter_map(|turn| tokens.get(turn % tokens.len())) {
             sender.push(*token, shared.payload());
         }
         turn = turn.wrapping_add(due);
