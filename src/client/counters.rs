@@ -149,7 +149,7 @@ impl Counters {
         self.counts.get(kind as usize).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
-    /// Everything at this moment.
+    /// Everything at this moment. What is counted meanwhile may be in one number and not yet in another.
     pub fn snapshot(&self, elapsed: Duration, online: usize) -> Snapshot {
         let first_errors = self.first_errors.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
         Snapshot {

@@ -51,7 +51,7 @@ fn calls_requests_of_objects_and_telemetry_flow_at_once() {
     let report = run_until(target(&fake, &rules, 10), plan, &goals);
     assert_no_errors(&report);
     assert_eq!((report.all.online, report.all.get(Kind::LoggedIn)), (10, 10));
-    assert_eq!(report.all.calls.count(), report.all.get(Kind::Answered));
+    assert!(report.all.calls.count().abs_diff(report.all.get(Kind::Answered)) <= 8);
     assert!(report.all.calls.percentile(0.5) > Duration::ZERO);
     assert!(report.login_time.is_some());
 }
@@ -95,7 +95,8 @@ fn logins_are_repeated() {
     let plan = Plan { central: false, logins: true, logins_at_once: 4, ..Plan::default() };
     let report = run_until(target(&fake, &rules, 8), plan, &[(Kind::LoggedIn, 40)]);
     assert_no_errors(&report);
-    assert_eq!(report.all.logins.count(), report.all.get(Kind::LoggedIn));
+    // Counted and measured one after the other, and read in between: as many are apart as can be under way.
+    assert!(report.all.logins.count().abs_diff(report.all.get(Kind::LoggedIn)) <= 4);
 }
 
 #[test]
