@@ -5,4 +5,5 @@ pub mod refusals;
 pub mod stream;
 pub mod tcp;
 pub mod tls;
+pub mod udp;
 pub mod webhook;

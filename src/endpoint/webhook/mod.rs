@@ -8,6 +8,7 @@
 //! Outcomes come back through [`Outcomes`], never with a lock of the pool held.
 
 mod client;
+mod link;
 mod message;
 mod network;
 mod pool;
@@ -16,6 +17,7 @@ mod settings;
 use core::fmt;
 use std::time::Duration;
 
+pub use link::Webhooks;
 pub use pool::{Pool, Refused};
 pub use settings::{Settings, SettingsError};
 

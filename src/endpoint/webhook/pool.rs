@@ -202,12 +202,18 @@ impl Pool {
         room
     }
 
-    /// Forgets telemetry that is not in flight; it stays with whoever handed it over. What is in flight is
+    /// Forgets telemetry that is not in flight, and gives its numbers: it stays with whoever handed it over. What is in flight is
     /// delivered or forgotten within the timeout, and [`Outcomes`] hears which.
-    pub fn clear_telemetry(&self) {
+    pub fn clear_telemetry(&self) -> Vec<u64> {
         let mut held = self.shared.lock();
-        held.lanes.clear(Destination::Telemetry);
+        let forgotten = held.lanes.clear(Destination::Telemetry);
         held.is_telemetry_awaited = false;
+        drop(held);
+        let number = |job: Job| match job.kind {
+            Kind::Telemetry { seq } => Some(seq),
+            Kind::Request { .. } | Kind::Result { .. } => None,
+        };
+        forgotten.into_iter().filter_map(number).collect()
     }
 
     /// Takes up new settings; attempts in flight end with the old ones. What waits for a webhook that is
