@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use lexopt::prelude::*;
 use serde_json::{Map, Value, json};
 
+use super::Failure;
 use super::span::parse_span;
 use super::table::{Row, SHARES, grouped, rate, rows, time, write_errors, write_rows};
 use crate::client::load::{Load, LoadError, Plan, Rate, Report, Target};
@@ -18,17 +20,20 @@ use crate::client::{Distribution, Kind};
 use crate::sys::raise_open_files;
 use crate::wire::GroupName;
 
+pub(super) const SUMMARY: &str = "objects, a central and callers as load on a running concentrator";
 /// What `simulate --help` prints.
 pub const HELP: &str = "\
-Objects, and a central, as load on a running concentrator. Prints rates and latencies.
-
 Usage: iotsocketd simulate --objects N [--rate R] [OPTIONS]
 
+Objects, and a central, as load on a running concentrator. Prints rates and latencies.
+
+Options:
   --config FILE      the concentrator's configuration: addresses, certificate, keys
+                     [default: /etc/iotsocketd/iotsocketd.toml]
   --objects N        objects that log in: those of the access list whose UID begins
                      with the prefix
   --prefix TEXT      what the UIDs of simulated objects begin with (sim-)
-  --enrol GROUP      first adds to the access list what it lacks, in this group
+  --enrol GROUP      adds to the access list what it lacks, in this group, for as long as this runs
   --rate R           calls to objects a second; \"max\" (the default), or 0 for none
   --in-flight K      calls of the central at the same moment (1)
   --callers C        call over the HTTP API instead, with so many callers (0)
@@ -46,9 +51,8 @@ Usage: iotsocketd simulate --objects N [--rate R] [OPTIONS]
   --for TIME         how long, after everybody has logged in (10s)
   --json             print the result as JSON
 
-Example: 200 objects, 500 calls and 1000 telemetry datagrams a second for a minute:
-
-  iotsocketd simulate --config iotsocketd.toml --objects 200 --enrol meters \\
+Example:
+  iotsocketd simulate --config iotsocketd.toml --objects 200 --enrol Devices \\
       --rate 500 --in-flight 16 --telemetry 1000 --for 1min
 ";
 
@@ -177,6 +181,43 @@ fn parse_central(text: &str) -> Result<bool, &'static str> {
         "none" => Ok(false),
         _ => Err("is neither \"tcp\" nor \"none\""),
     }
+}
+
+/// The command: reads the configuration, enrols objects if asked, runs the load and prints the result.
+pub(super) fn run(mut parser: lexopt::Parser) -> Result<(), Failure> {
+    let raw = parser.raw_args().map_err(|error| Failure::Usage(error.to_string()))?;
+    let options = match parse(raw).map_err(|error| Failure::Usage(error.to_string()))? {
+        Asked::Help => {
+            super::output::say(HELP.trim_end());
+            return Ok(());
+        }
+        Asked::Run(options) => options,
+    };
+    let crew = super::enrol::Enrolled::open(&options)?;
+    let interrupted = Arc::new(AtomicBool::new(false));
+    super::output::interrupt_by_signal(&interrupted)?;
+    let outcome = simulate(crew.target(&options)?, &options, &interrupted);
+    crew.close()?;
+    let report = outcome.map_err(|error| Failure::Failed(chain(&error)))?;
+    let printed = match options.json {
+        true => print_json(&mut io::stdout(), &report, &options),
+        false => print_table(&mut io::stdout(), &report, &options),
+    };
+    // A reader that went away is no failure.
+    let _closed = printed;
+    Ok(())
+}
+
+/// An error and its causes in one sentence.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
 }
 
 /// Runs the load until its time is over or somebody sets `interrupted`. Shows progress if stderr is a terminal.
