@@ -210,6 +210,11 @@ impl Permit {
         kept
     }
 
+    /// Whether the peer proved who it is.
+    pub fn is_authenticated(&self) -> bool {
+        self.authenticated.load(Ordering::Relaxed)
+    }
+
     /// Ready when another connection took this place: close it, without ceremony.
     pub fn poll_evicted(&self, context: &mut Context<'_>) -> Poll<()> {
         if self.authenticated.load(Ordering::Relaxed) {

@@ -6,9 +6,11 @@
 
 pub mod access_file;
 pub mod access_keeper;
+pub mod backend;
 mod dispatch;
 mod http_call;
 pub mod outbox;
+pub mod status;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
