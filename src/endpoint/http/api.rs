@@ -13,11 +13,13 @@ use super::body::{self, CallRequest};
 use super::error::{ApiError, Cause};
 use super::reply::Reply;
 use super::{metrics, query};
-use crate::payload_json;
 use crate::endpoint::refusals::Refusals;
-use crate::hub::backend::{AclError, Answer, Backend, ObjectView};
+use crate::hub::CallAnswer;
+use crate::hub::access_keeper::ReplaceError;
+use crate::hub::backend::{Backend, ObjectView};
 use crate::hub::status::Status;
 use crate::net::AllowFrom;
+use crate::payload_json;
 use crate::wire::Uid;
 
 /// Objects of one page, at most and unless asked otherwise.
@@ -241,12 +243,12 @@ impl Api {
                 drop((body, expected));
                 match replaced.await {
                     Ok(()) => Ok(Reply::json_text(200, Vec::new())),
-                    Err(AclError::Refused { item, field, value }) => {
-                        Err(ApiError::content(format!("item {item}: \"{field}\" {value}")))
+                    Err(ReplaceError::Storage(error)) => {
+                        let error = ApiError::new(Cause::Storage, 503, error.to_string());
+                        Err(error.with_header("retry-after", "5"))
                     }
-                    Err(AclError::Storage(sentence)) => {
-                        Err(ApiError::new(Cause::Storage, 503, sentence).with_header("retry-after", "5"))
-                    }
+                    // The list itself is wrong; the sentence names item, field and value, never a key.
+                    Err(error) => Err(ApiError::content(error.to_string())),
                 }
             }
         }
@@ -394,7 +396,7 @@ fn unknown_object() -> ApiError {
     ApiError::new(Cause::Object, 404, "\"UID\" names no object that this key may see")
 }
 
-fn answer_reply(answer: &Answer) -> Result<Reply, ApiError> {
+fn answer_reply(answer: &CallAnswer) -> Result<Reply, ApiError> {
     // The bytes around the payload, and room for JSON as it is; arrays of bytes reserve for themselves.
     let mut text = String::with_capacity(64 + answer.payload.len());
     let (_, name) = if answer.made_here {

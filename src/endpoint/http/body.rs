@@ -11,11 +11,10 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::error::ApiError;
+use crate::limits::ACL_ITEMS_MAX;
 use crate::payload_json;
 use crate::wire::{AclItem, AuthKey, Format, GroupName, Uid};
 
-/// Items of an access list at most.
-pub const ACL_ITEMS_MAX: usize = 20_000;
 /// Characters of an offending value that are told.
 const VALUE_SHOWN: usize = 64;
 

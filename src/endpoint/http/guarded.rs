@@ -2,7 +2,6 @@
 //! the peer, and an eye on framing headers.
 
 use std::io::{self, ErrorKind};
-use std::net::TcpStream;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,22 +9,13 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use async_io::Timer;
-use futures_rustls::server::TlsStream;
-use smol::Async;
 use smol::io::{AsyncRead, AsyncWrite};
 
 use crate::endpoint::admission::Permit;
+use crate::endpoint::stream::Stream;
 
 /// The name that is looked for at the start of lines, with its colon.
 const CONTENT_LENGTH: &[u8; 15] = b"content-length:";
-
-/// A connection with or without TLS.
-pub enum Stream {
-    /// HTTP.
-    Plain(Async<TcpStream>),
-    /// HTTPS.
-    Tls(Box<TlsStream<Async<TcpStream>>>),
-}
 
 /// What the stream and the service of one connection tell each other.
 pub struct Watch {
@@ -88,12 +78,9 @@ impl Guarded {
         Self { stream, watch, write_timeout, unwritten: None, line }
     }
 
-    /// The socket below.
-    pub fn into_socket(self) -> Async<TcpStream> {
-        match self.stream {
-            Stream::Plain(socket) => socket,
-            Stream::Tls(tls) => tls.into_inner().0,
-        }
+    /// The stream below.
+    pub fn into_stream(self) -> Stream {
+        self.stream
     }
 
     /// Passes a write's outcome on; one that waits too long becomes an error.
@@ -141,10 +128,7 @@ impl AsyncRead for Guarded {
         into: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let count = ready!(match &mut this.stream {
-            Stream::Plain(socket) => Pin::new(socket).poll_read(context, into),
-            Stream::Tls(tls) => Pin::new(tls).poll_read(context, into),
-        })?;
+        let count = ready!(Pin::new(&mut this.stream).poll_read(context, into))?;
         if count > 0 {
             this.watch.permit.touch(Instant::now());
             let lines = this.line.count(into.get(..count).unwrap_or_default());
@@ -163,19 +147,13 @@ impl AsyncWrite for Guarded {
         from: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let written = match &mut this.stream {
-            Stream::Plain(socket) => Pin::new(socket).poll_write(context, from),
-            Stream::Tls(tls) => Pin::new(tls).poll_write(context, from),
-        };
+        let written = Pin::new(&mut this.stream).poll_write(context, from);
         this.bounded(context, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let flushed = match &mut this.stream {
-            Stream::Plain(socket) => Pin::new(socket).poll_flush(context),
-            Stream::Tls(tls) => Pin::new(tls).poll_flush(context),
-        };
+        let flushed = Pin::new(&mut this.stream).poll_flush(context);
         if flushed.is_ready() {
             // Everything written so far is with the kernel. The deadline is for the whole answer: a reader that
             // takes a byte a second does not put it off.
@@ -186,10 +164,7 @@ impl AsyncWrite for Guarded {
 
     fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let closed = match &mut this.stream {
-            Stream::Plain(socket) => Pin::new(socket).poll_close(context),
-            Stream::Tls(tls) => Pin::new(tls).poll_close(context),
-        };
+        let closed = Pin::new(&mut this.stream).poll_close(context);
         this.bounded(context, closed)
     }
 }

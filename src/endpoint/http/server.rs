@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -31,9 +31,10 @@ use smol_hyper::rt::{FuturesIo, SmolTimer};
 
 use super::api::{Api, BodySize, Decision, Expected, Head, Settings, Source, too_large};
 use super::error::{ApiError, Cause};
-use super::guarded::{Guarded, Stream, Watch};
+use super::guarded::{Guarded, Watch};
 use super::reply::Reply;
 use crate::endpoint::admission::{Admission, Permit};
+use crate::endpoint::stream::{Metered, Stream};
 use crate::endpoint::tls::Certificates;
 
 /// Bytes of a request's header at most: more is 431. hyper's buffer of a connection holds as many.
@@ -146,6 +147,7 @@ async fn serve(shared: Shared, socket: Async<TcpStream>, peer: IpAddr, permit: P
     // Answers are written whole; waiting for more to send would only delay them.
     let _best_effort = socket.get_ref().set_nodelay(true);
     let settings = shared.api.settings();
+    let socket = Metered::new(socket);
     let stream = match &shared.certificates {
         None => Stream::Plain(socket),
         Some(certificates) => {
@@ -204,7 +206,7 @@ async fn serve_http(shared: Shared, settings: Arc<Settings>, stream: Stream, pee
         Some(Err(error)) => note_end(&api, &watch, peer, &error),
     };
     if is_refused_by_parser || watch.is_body_unread.load(Ordering::Relaxed) {
-        linger(connection.into_parts().io.into_inner().into_socket()).await;
+        linger(connection.into_parts().io.into_inner().into_stream()).await;
     }
 }
 
@@ -228,14 +230,11 @@ fn note_pushed_out(api: &Api, peer: IpAddr) {
 }
 
 /// Lets the client finish sending, so that it reads its answer instead of an error.
-async fn linger(mut socket: Async<TcpStream>) {
-    if socket.get_ref().shutdown(Shutdown::Write).is_err() {
-        return;
-    }
+async fn linger(mut stream: Stream) {
     let discard = async {
         let mut buffer = [0; 1024];
         let mut left = LINGER_BYTES;
-        while let Ok(count @ 1..) = socket.read(&mut buffer).await {
+        while let Ok(count @ 1..) = stream.read(&mut buffer).await {
             match left.checked_sub(count) {
                 Some(rest) => left = rest,
                 None => break,
