@@ -11,8 +11,8 @@ use super::Failure;
 use super::simulate::Options;
 use crate::client::Tls;
 use crate::client::load::{Api, Rate, Target};
+use crate::endpoint::certificate;
 use crate::hub::access_file::{self, AccessFileError};
-use crate::service::certificate;
 use crate::service::config::{ApiTls, Config, DEFAULT_PATH};
 use crate::wire::{AclItem, AuthKey, GroupName, KEY_LEN, Uid};
 

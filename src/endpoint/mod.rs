@@ -1,6 +1,7 @@
 //! Sockets: TCP, UDP, HTTPS, the maintenance socket, webhook workers.
 
 pub mod admission;
+pub mod certificate;
 pub mod failures;
 pub mod http;
 pub mod refusals;

@@ -5,7 +5,7 @@
 use std::net::UdpSocket;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_io::{Async, Timer};
@@ -49,19 +49,27 @@ pub struct UdpServer {
     /// What is dropped for its form.
     pub refusals: Refusals<UdpCause>,
     datagrams: AtomicU64,
+    /// Bytes of a datagram at most; may change while it runs.
+    max_datagram: AtomicUsize,
     /// The kernel's own count, which wraps.
     kernel_drops: AtomicU32,
 }
 
 impl UdpServer {
     /// A server that has not been started.
-    pub fn new(hub: Arc<Hub>) -> Self {
+    pub fn new(hub: Arc<Hub>, max_datagram: usize) -> Self {
         Self {
             hub,
             refusals: Refusals::new("telemetry"),
             datagrams: AtomicU64::new(0),
+            max_datagram: AtomicUsize::new(max_datagram),
             kernel_drops: AtomicU32::new(0),
         }
+    }
+
+    /// Takes up a changed configuration.
+    pub fn set_max_datagram(&self, max_datagram: usize) {
+        self.max_datagram.store(max_datagram, Ordering::Relaxed);
     }
 
     /// Datagrams that came in, good or not.
@@ -74,14 +82,20 @@ impl UdpServer {
         self.kernel_drops.load(Ordering::Relaxed)
     }
 
-    /// Receives until the future is dropped. Datagrams of more than `max_datagram` bytes are dropped.
-    pub async fn receive(self: Arc<Self>, socket: Async<UdpSocket>, max_datagram: usize) {
+    /// Receives until the future is dropped.
+    pub async fn receive(self: Arc<Self>, socket: Async<UdpSocket>) {
         if let Err(error) = enable_overflow_count(socket.as_fd()) {
             log::warn!("event=no_drop_count listener=telemetry error=\"{error}\"");
         }
-        let mut batch = Batch::new(max_datagram);
-        let mut turns = 0;
+        let mut batch_max = self.max_datagram.load(Ordering::Relaxed);
+        let mut batch = Batch::new(batch_max);
+        let mut turns = 0_usize;
         loop {
+            let max_datagram = self.max_datagram.load(Ordering::Relaxed);
+            if max_datagram != batch_max {
+                batch_max = max_datagram;
+                batch = Batch::new(batch_max);
+            }
             match socket.read_with(|socket| batch.receive(socket.as_fd())).await {
                 Ok(_) => self.handle(&batch),
                 Err(error) => {
@@ -89,8 +103,8 @@ impl UdpServer {
                     Timer::after(RECEIVE_PAUSE).await;
                 }
             }
-            turns += 1;
-            if turns % BATCHES_A_TURN == 0 {
+            turns = turns.wrapping_add(1);
+            if turns.is_multiple_of(BATCHES_A_TURN) {
                 smol::future::yield_now().await;
             }
         }

@@ -171,10 +171,10 @@ impl Hub {
         look(&lock(&self.core).router)
     }
 
-    /// Looks at messages and how far they got.
-    pub fn with_messages<T>(&self, look: impl FnOnce(&MemoryLog, &Central) -> T) -> T {
+    /// Looks at everything at the same moment, so that sums agree.
+    pub fn look<T>(&self, look: impl FnOnce(&Router, &MemoryLog, &Central) -> T) -> T {
         let core = lock(&self.core);
-        look(&core.log, &core.central)
+        look(&core.router, &core.log, &core.central)
     }
 
     /// Orders every connection of a peer to close with this code.

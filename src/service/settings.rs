@@ -1,8 +1,10 @@
 //! What each layer is told of the configuration.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
-use super::config::{Config, OnFull, SessionTls, Validation};
+use super::config::{ApiTls, Config, OnFull, Right, SessionTls, Validation};
+use crate::endpoint::http::{api, auth};
 use crate::endpoint::{admission, tcp, webhook};
 use crate::{journal, router, session};
 
@@ -74,4 +76,48 @@ pub fn webhooks(config: &Config) -> Result<webhook::Settings, String> {
         ca_pem: webhooks.ca_file.as_ref().map(read).transpose()?,
         auth_key: config.central.auth_key,
     })
+}
+
+/// How long an API client may take nothing of its answer.
+const API_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The API's part.
+pub fn api(config: &Config) -> api::Settings {
+    let keys = config.api.keys.iter().map(|key| auth::ApiKey {
+        name: key.name.clone(),
+        sha256: key.sha256,
+        rights: key.rights.iter().map(right).collect(),
+        groups: key.groups.iter().copied().collect(),
+        allow_from: key.allow_from.clone(),
+    });
+    api::Settings {
+        tls: config.api.tls == ApiTls::Required,
+        allow_from: config.api.allow_from.clone(),
+        keys: auth::Keys::new(&config.central.auth_key, keys),
+        max_body: config.api.max_body,
+        max_acl: config.api.max_acl,
+        max_wait: config.api.max_wait,
+        header_timeout: config.api.header_timeout,
+        body_timeout: config.api.body_timeout,
+        write_timeout: API_WRITE_TIMEOUT,
+    }
+}
+
+fn right(right: &Right) -> auth::Right {
+    match right {
+        Right::Read => auth::Right::Read,
+        Right::Request => auth::Right::Request,
+        Right::Ingest => auth::Right::Ingest,
+        Right::Admin => auth::Right::Admin,
+    }
+}
+
+/// Bounds of the API.
+pub fn api_limits(config: &Config) -> admission::Limits {
+    admission::Limits {
+        max_connections: config.api.max_connections,
+        // Every place may be taken by somebody who has shown no key yet: there are few places, and they make room.
+        max_unauthenticated: config.api.max_connections,
+        max_unauthenticated_per_source: config.api.max_unauthenticated_per_source,
+    }
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use async_io::Timer;
 
+use super::view::View;
 use crate::endpoint::tls::Certificates;
 use crate::hub::Hub;
-use crate::hub::access_keeper::AccessKeeper;
 
 /// How often files are looked at. A `stat` of a few files costs less than a watch, and sees every kind of change:
 /// edits in place, renames over the file, links turned elsewhere.
@@ -35,16 +35,17 @@ pub async fn deadlines(hub: Arc<Hub>) {
     }
 }
 
-/// Takes up changed certificates and a changed access list.
-pub async fn files(certificates: Arc<Certificates>, access: Arc<AccessKeeper>) {
+/// Takes up changed certificates and a changed access list, and samples the rates.
+pub async fn every_second(certificates: Arc<Certificates>, view: Arc<View>) {
     loop {
         Timer::after(LOOK_INTERVAL).await;
+        view.sample_rates();
         match certificates.reload_if_changed() {
             Ok(false) => {}
             Ok(true) => log::info!("event=certificate_reloaded"),
             Err(error) => log::error!("event=certificate_refused error=\"{error}\""),
         }
-        match access.reload_if_changed().await {
+        match view.access.reload_if_changed().await {
             Ok(None) => {}
             Ok(Some(count)) => log::info!("event=access_list_reloaded objects={count}"),
             Err(error) => log::error!("event=access_list_refused error=\"{error}\""),

@@ -131,6 +131,6 @@ fn draining_answers_held_calls_and_closes_idle_connections() {
     let last = held.receive();
     assert_eq!((last.status, &*last.body), (200, r#"{"Code":161,"Payload":null,"Format":"JSON"}"#));
     assert!(held.is_closed());
-    let refused = TcpStream::connect(world.server.local_addr());
+    let refused = TcpStream::connect(world.address);
     assert!(refused.is_err(), "nobody listens any more");
 }

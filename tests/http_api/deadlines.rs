@@ -12,7 +12,7 @@ use super::world::*;
 fn slow_headers_end_at_their_deadline() {
     let mut short = settings();
     short.header_timeout = SHORT;
-    let world = world_with(short, limits(), None);
+    let world = world_with(short, limits());
     let begun = Instant::now();
     let mut slow: Vec<_> = (0..20).map(|_| world.connect()).collect();
     for client in &mut slow {
@@ -35,7 +35,7 @@ fn slow_headers_end_at_their_deadline() {
 fn a_slow_body_is_408_and_an_idle_connection_is_closed() {
     let mut short = settings();
     short.body_timeout = SHORT;
-    let world = world_with(short, limits(), None);
+    let world = world_with(short, limits());
     let mut client = world.connect();
     let request = post("/request", CENTRAL, &request_body("echo"));
     client.send(&request[..request.len() - 5]);
@@ -56,7 +56,7 @@ fn a_slow_body_is_408_and_an_idle_connection_is_closed() {
 fn a_slow_reader_is_closed() {
     let mut short = settings();
     short.write_timeout = SHORT;
-    let world = world_with(short, limits(), None);
+    let world = world_with(short, limits());
     let mut client = world.connect();
     socket2::SockRef::from(&client.stream).set_recv_buffer_size(4096).unwrap();
     let body = format!(r#"{{"UID":"echo","Payload":"{}","Format":"ASCII"}}"#, "x".repeat(65_000));

@@ -5,26 +5,20 @@ use std::sync::Arc;
 use super::world::*;
 use iotsocketd::endpoint::http::Cause;
 use iotsocketd::endpoint::http::api::Settings;
-use iotsocketd::endpoint::tls::Certificates;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 fn tls_world(settings: Settings) -> (World, Arc<ClientConfig>) {
-    let folder = tempfile::tempdir().unwrap();
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let (certificate, key) = (folder.path().join("c"), folder.path().join("k"));
-    std::fs::write(&certificate, made.cert.pem()).unwrap();
-    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    let certificates = Arc::new(Certificates::load(&certificate, &key).unwrap());
+    let (certificates, pem) = fresh_certificate();
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(made.cert.pem().as_bytes()).unwrap()).unwrap();
+    roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    (world_with(settings, limits(), Some(certificates)), Arc::new(config))
+    (world_of(Settings { tls: true, ..settings }, limits(), certificates), Arc::new(config))
 }
 
 #[test]

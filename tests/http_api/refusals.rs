@@ -11,7 +11,7 @@ use super::world::*;
 fn refusals_come_in_their_order() {
     let mut closed = settings();
     closed.allow_from = networks(&["192.0.2.0/24"]);
-    let world = world_with(closed, limits(), None);
+    let world = world_with(closed, limits());
     let everything_wrong =
         "PUT /nothing HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 9999999\r\n\r\n";
     assert_eq!(world.ask(everything_wrong).status, 403, "source network before everything");
@@ -67,7 +67,7 @@ fn a_key_of_some_groups_sees_no_others() {
 #[test]
 fn silent_connections_make_room_and_authenticated_ones_stay() {
     let few = Limits { max_connections: 4, max_unauthenticated: 4, max_unauthenticated_per_source: 2 };
-    let world = world_with(settings(), few, None);
+    let world = world_with(settings(), few);
     let mut known = world.connect();
     assert_eq!(known.ask(&post("/request", CENTRAL, &request_body("echo"))).status, 200);
     let mut silent: Vec<_> = (0..10).map(|_| world.connect_from(Ipv4Addr::new(127, 0, 0, 2))).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use iotsocketd::endpoint::admission::{Admission, Limits};
 use iotsocketd::endpoint::http::Cause;
 use iotsocketd::endpoint::http::api::{Api, Settings};
 use iotsocketd::endpoint::http::auth::{ApiKey, Keys, Right};
-use iotsocketd::endpoint::http::server::{Server, bind};
+use iotsocketd::endpoint::http::server::Server;
 use iotsocketd::endpoint::tls::Certificates;
 use iotsocketd::hub::CallAnswer;
 use iotsocketd::hub::access_file::{AccessFileCause, AccessFileError};
@@ -138,6 +138,7 @@ impl Backend for FakeHub {
 }
 
 pub struct World {
+    pub address: SocketAddr,
     pub server: Server,
     pub api: Arc<Api>,
     pub hub: Arc<FakeHub>,
@@ -168,6 +169,7 @@ pub fn settings() -> Settings {
         key("elsewhere", "dd44", &Right::ALL, &[], &["192.0.2.0/24"]),
     ];
     Settings {
+        tls: false,
         allow_from: AllowFrom::default(),
         keys: Keys::new(&AuthKey::parse(CENTRAL).unwrap(), keys),
         max_body: 200_000,
@@ -183,7 +185,21 @@ pub fn limits() -> Limits {
     Limits { max_connections: 100, max_unauthenticated: 100, max_unauthenticated_per_source: 100 }
 }
 
-pub fn world_with(settings: Settings, limits: Limits, certificates: Option<Arc<Certificates>>) -> World {
+/// A certificate of its own, and its PEM text.
+pub fn fresh_certificate() -> (Arc<Certificates>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (folder.path().join("c"), folder.path().join("k"));
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    (Arc::new(Certificates::load(&certificate, &key).unwrap()), made.cert.pem())
+}
+
+pub fn world_with(settings: Settings, limits: Limits) -> World {
+    world_of(settings, limits, fresh_certificate().0)
+}
+
+pub fn world_of(settings: Settings, limits: Limits, certificates: Arc<Certificates>) -> World {
     let executor = Arc::new(Executor::new());
     let (stop, stopped) = smol::channel::bounded::<()>(1);
     for _ in 0..2 {
@@ -198,14 +214,14 @@ pub fn world_with(settings: Settings, limits: Limits, certificates: Option<Arc<C
         timeouts: Mutex::default(),
     });
     let api = Arc::new(Api::new(Arc::clone(&hub) as Arc<dyn Backend>, settings));
-    let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
-    let server =
-        Server::start(&executor, listener, certificates, Admission::new(limits), Arc::clone(&api)).unwrap();
-    World { server, api, hub, held, _stop: stop }
+    let listener = smol::Async::<TcpListener>::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.get_ref().local_addr().unwrap();
+    let server = Server::start(&executor, listener, certificates, Admission::new(limits), Arc::clone(&api));
+    World { address, server, api, hub, held, _stop: stop }
 }
 
 pub fn world() -> World {
-    world_with(settings(), limits(), None)
+    world_with(settings(), limits())
 }
 
 #[derive(Debug)]
@@ -236,7 +252,7 @@ impl World {
     pub fn connect_from(&self, source: Ipv4Addr) -> Client {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
-        socket.connect(&self.server.local_addr().into()).unwrap();
+        socket.connect(&self.address.into()).unwrap();
         let stream: TcpStream = socket.into();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();

@@ -28,6 +28,8 @@ pub const PAGE_MAX: usize = 1000;
 /// What the configuration says about the API. May change while it runs.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// Whether connections are HTTPS; else plain HTTP.
+    pub tls: bool,
     /// Networks that may use the API at all.
     pub allow_from: AllowFrom,
     /// Who may.
@@ -136,6 +138,12 @@ pub struct Api {
     /// Counted by cause.
     pub refusals: Refusals<Cause>,
     local: Arc<ApiKey>,
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Api")
+    }
 }
 
 impl Api {

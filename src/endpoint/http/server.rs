@@ -7,8 +7,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::future::poll_fn;
-use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -33,14 +32,12 @@ use super::api::{Api, BodySize, Decision, Expected, Head, Settings, Source, too_
 use super::error::{ApiError, Cause};
 use super::guarded::{Guarded, Watch};
 use super::reply::Reply;
-use crate::endpoint::admission::{Admission, Permit};
+use crate::endpoint::admission::{Admission, Limits, Permit};
 use crate::endpoint::stream::{Metered, Stream};
 use crate::endpoint::tls::Certificates;
 
 /// Bytes of a request's header at most: more is 431. hyper's buffer of a connection holds as many.
 pub const HEADER_MAX: usize = 16 * 1024;
-/// Connections that the kernel holds for us while we are busy.
-const BACKLOG: i32 = 1024;
 /// Pause after a failed accept: without descriptors it would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// After a refusal the client may still be sending; closing on unread bytes would tear the answer away from it.
@@ -50,7 +47,6 @@ const LINGER_BYTES: usize = 1 << 20;
 
 /// The listening API. Dropping it stops the listening; connections go on.
 pub struct Server {
-    address: SocketAddr,
     accepting: Option<Task<()>>,
     drain: smol::channel::Sender<Infallible>,
     admission: Admission,
@@ -61,38 +57,36 @@ struct Shared {
     executor: Arc<Executor<'static>>,
     api: Arc<Api>,
     admission: Admission,
-    certificates: Option<Arc<Certificates>>,
+    certificates: Arc<Certificates>,
     /// Closed when the server drains.
     drain: smol::channel::Receiver<Infallible>,
 }
 
 impl Server {
-    /// Starts to accept on this listener: HTTPS with these certificates, plain HTTP without.
+    /// Starts to accept on this listener: HTTPS with these certificates, plain HTTP if the settings say so.
     pub fn start(
         executor: &Arc<Executor<'static>>,
-        listener: TcpListener,
-        certificates: Option<Arc<Certificates>>,
+        listener: Async<TcpListener>,
+        certificates: Arc<Certificates>,
         admission: Admission,
         api: Arc<Api>,
-    ) -> io::Result<Self> {
-        let address = listener.local_addr()?;
-        let listener = Async::new(listener)?;
+    ) -> Self {
         let (drain, draining) = smol::channel::bounded(1);
         let executor = Arc::clone(executor);
         let shared = Shared { executor, api, admission: admission.clone(), certificates, drain: draining };
         let accepting = shared.executor.clone().spawn(accept(listener, shared));
-        Ok(Self { address, accepting: Some(accepting), drain, admission })
-    }
-
-    /// Where it listens.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.address
+        Self { accepting: Some(accepting), drain, admission }
     }
 
     /// Stops listening; idle connections close now, the others after their answer.
     pub fn drain(&mut self) {
         self.accepting = None;
         self.drain.close();
+    }
+
+    /// Takes up changed bounds.
+    pub fn set_limits(&self, limits: Limits) {
+        self.admission.set_limits(limits);
     }
 
     /// Connections that are open.
@@ -103,22 +97,8 @@ impl Server {
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Server").finish_non_exhaustive()
     }
-}
-
-/// Binds and listens.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = socket2::Socket::new(
-        socket2::Domain::for_address(address),
-        socket2::Type::STREAM,
-        Some(socket2::Protocol::TCP),
-    )?;
-    // A restart must not wait for the old connections to be forgotten. A second listener is still an error.
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }
 
 async fn accept(listener: Async<TcpListener>, shared: Shared) {
@@ -148,20 +128,19 @@ async fn serve(shared: Shared, socket: Async<TcpStream>, peer: IpAddr, permit: P
     let _best_effort = socket.get_ref().set_nodelay(true);
     let settings = shared.api.settings();
     let socket = Metered::new(socket);
-    let stream = match &shared.certificates {
-        None => Stream::Plain(socket),
-        Some(certificates) => {
-            // In a box of its own: the handshake's buffers are gone before the first request.
-            let handshake = Box::pin(TlsAcceptor::from(certificates.api()).accept(socket));
-            match until_evicted(&permit, within(settings.header_timeout, handshake)).await {
-                Some(Some(Ok(tls))) => Stream::Tls(Box::new(tls)),
-                Some(Some(Err(error))) => return shared.api.refusals.note(Cause::Handshake, &peer, &error),
-                Some(None) => {
-                    return shared.api.refusals.note(Cause::Handshake, &peer, &"it did not end in time");
-                }
-                None => return note_pushed_out(&shared.api, peer),
+    let stream = if settings.tls {
+        // In a box of its own: the handshake's buffers are gone before the first request.
+        let handshake = Box::pin(TlsAcceptor::from(shared.certificates.api()).accept(socket));
+        match until_evicted(&permit, within(settings.header_timeout, handshake)).await {
+            Some(Some(Ok(tls))) => Stream::Tls(Box::new(tls)),
+            Some(Some(Err(error))) => return shared.api.refusals.note(Cause::Handshake, &peer, &error),
+            Some(None) => {
+                return shared.api.refusals.note(Cause::Handshake, &peer, &"it did not end in time");
             }
+            None => return note_pushed_out(&shared.api, peer),
         }
+    } else {
+        Stream::Plain(socket)
     };
     Box::pin(serve_http(shared, settings, stream, peer, permit)).await;
 }
