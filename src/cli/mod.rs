@@ -11,11 +11,13 @@ pub mod enrol;
 mod import;
 mod init;
 mod log_lines;
+mod maintenance_client;
 mod output;
 mod run;
 pub mod simulate;
 mod site;
 pub mod span;
+pub mod status;
 pub mod table;
 mod template;
 
@@ -49,6 +51,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "device", summary: device::SUMMARY, help: device::HELP, run: device::run },
     Command { name: "import", summary: import::SUMMARY, help: import::HELP, run: import::run },
     Command { name: "simulate", summary: simulate::SUMMARY, help: simulate::HELP, run: simulate::run },
+    Command { name: "status", summary: status::SUMMARY, help: status::HELP, run: status::run },
 ];
 
 /// Runs the command that the process was started with.

@@ -4,6 +4,7 @@ pub mod admission;
 pub mod certificate;
 pub mod failures;
 pub mod http;
+pub mod maintenance;
 pub mod refusals;
 pub mod stream;
 pub mod tcp;

@@ -4,6 +4,7 @@
 mod calls;
 mod deadlines;
 mod framing;
+mod local;
 mod over_tls;
 mod refusals;
 mod world;
