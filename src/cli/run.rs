@@ -1,10 +1,16 @@
 //! `run`: the concentrator, until it is told to stop.
 
+use std::path::Path;
+use std::time::Duration;
+
+use async_io::Timer;
 use async_signal::{Signal, Signals};
+use smol::future::FutureExt as _;
 use smol::stream::StreamExt as _;
 
 use super::arguments::Arguments;
 use super::{Failure, log_lines};
+use crate::hub::file_stamp::stamp;
 use crate::service::Service;
 use crate::service::config::{Config, Mistake};
 
@@ -22,6 +28,9 @@ Example:
   iotsocketd run --config ./iotsocketd.toml
 ";
 
+/// How often the configuration file is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
 pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
     let arguments = Arguments::parse(parser, 0, &["config"])?;
     log_lines::start();
@@ -36,7 +45,38 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
     let mut signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup])
         .map_err(|error| Failure::Failed(format!("signals cannot be received: {error}")))?;
     let service = Service::start(config).map_err(Failure::Failed)?;
-    while let Some(Ok(Signal::Hup)) = smol::block_on(signals.next()) {}
+    let mut seen = stamp(&path);
+    loop {
+        let signal = smol::block_on(signals.next().or(async {
+            Timer::after(LOOK_INTERVAL).await;
+            None
+        }));
+        let now = stamp(&path);
+        match signal {
+            Some(Ok(Signal::Hup)) => reload(&service, &path),
+            Some(_) => break,
+            None if now != seen => reload(&service, &path),
+            None => {}
+        }
+        seen = now;
+    }
     service.drain();
     Ok(())
+}
+
+/// Takes up the changed file; a broken one changes nothing.
+fn reload(service: &Service, path: &Path) {
+    let outcome = match Config::load(path) {
+        Ok((config, _warnings)) => service.reload(config),
+        Err(mistakes) => Err(mistakes.iter().map(Mistake::to_string).collect::<Vec<_>>().join("; ")),
+    };
+    match outcome {
+        Ok(needs_restart) => {
+            log::info!("event=configuration_reloaded");
+            for key in needs_restart {
+                log::warn!("event=restart_needed key={key}");
+            }
+        }
+        Err(error) => log::error!("event=configuration_refused error=\"{error}\""),
+    }
 }

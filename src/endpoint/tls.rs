@@ -1,10 +1,8 @@
 //! Certificates: one chain and key for every TLS listener, reloaded when the files change.
 
-use std::os::unix::fs::MetadataExt;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
-use std::{fmt, fs};
 
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
@@ -12,6 +10,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, ServerConfig};
 
 use super::certificate;
+use crate::hub::file_stamp::{Stamp, stamp};
 
 /// The certificate in force, for each kind of listener. New connections take the current one;
 /// those that exist keep what they began with.
@@ -39,9 +38,6 @@ struct Configs {
     sessions: Arc<ServerConfig>,
     api: Arc<ServerConfig>,
 }
-
-/// What tells one state of a file from the next. `None`: the file cannot be examined.
-type Stamp = Option<(SystemTime, u64, u64)>;
 
 /// Why TLS cannot be served. Each sentence names who must act.
 #[derive(Debug)]
@@ -110,11 +106,6 @@ impl Certificates {
     }
 }
 
-fn stamp(path: &Path) -> Stamp {
-    let metadata = fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
-}
-
 fn read(certificate: &Path, private_key: &Path) -> Result<Configs, TlsError> {
     let (pair, doubt) = certificate::load(certificate, private_key).map_err(TlsError::Files)?;
     if let Some(doubt) = doubt {
@@ -181,6 +172,8 @@ fn cpu_has_aes() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     struct Pair {

@@ -3,15 +3,12 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
 
 use super::access_file::{self, AccessFileError};
+use super::file_stamp::{Stamp, stamp};
 use super::{Hub, lock};
 use crate::router::access::{AccessList, AccessRefusal};
 use crate::wire::{ACL_ITEM_LEN, AclItem, GroupName};
-
-/// What a file looked like when it was last read or written.
-type Stamp = Option<(SystemTime, u64, u64)>;
 
 /// Why a list did not take effect. The one in force stays.
 #[derive(Debug)]
@@ -113,10 +110,4 @@ impl AccessKeeper {
     fn groups(&self) -> Vec<GroupName> {
         self.hub.with_router(|router| router.groups().collect())
     }
-}
-
-fn stamp(path: &std::path::Path) -> Stamp {
-    use std::os::unix::fs::MetadataExt as _;
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
 }

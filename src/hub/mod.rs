@@ -8,6 +8,7 @@ pub mod access_file;
 pub mod access_keeper;
 pub mod backend;
 mod dispatch;
+pub mod file_stamp;
 mod http_call;
 pub mod outbox;
 pub mod status;

@@ -22,6 +22,7 @@ use smol::{Executor, Task};
 use crate::endpoint::admission::Admission;
 use crate::endpoint::http::api::Api;
 use crate::endpoint::http::server::Server;
+use crate::endpoint::maintenance::Maintenance;
 use crate::endpoint::tcp::TcpServer;
 use crate::endpoint::tls::Certificates;
 use crate::endpoint::udp::UdpServer;
@@ -54,6 +55,7 @@ pub struct Service {
     certificates: Arc<Certificates>,
     config: Mutex<Config>,
     addresses: Addresses,
+    maintenance: Maintenance,
     listeners: Mutex<Vec<Task<()>>>,
     _upkeep: Vec<Task<()>>,
     stop: Sender<()>,
@@ -126,6 +128,8 @@ impl Service {
             executor.spawn(watch::deadlines(Arc::clone(&view.hub))),
             executor.spawn(watch::every_second(Arc::clone(&certificates), Arc::clone(&view))),
         ];
+        let maintenance = Maintenance::start(&config.maintenance.socket, Arc::clone(&api))
+            .map_err(|error| error.to_string())?;
         let (stop, stopped) = smol::channel::bounded(1);
         let threads = start_threads(&executor, &stopped)?;
         log::info!(
@@ -143,6 +147,7 @@ impl Service {
             certificates,
             config: Mutex::new(config),
             addresses,
+            maintenance,
             listeners: Mutex::new(listeners),
             _upkeep: upkeep,
             stop,
@@ -204,6 +209,7 @@ impl Service {
         let is_quiet = || self.view.tcp.admission.connections() == 0 && lock(&self.server).connections() == 0;
         wait(GOODBYE_GRACE, is_quiet);
         self.view.webhooks.pool().stop(GOODBYE_GRACE);
+        drop(self.maintenance);
         self.stop.close();
         for thread in lock(&self.threads).drain(..) {
             let _ended = thread.join();
