@@ -9,8 +9,17 @@ use log::Level;
 
 /// Starts logging; `RUST_LOG` sets the level, `info` unless set.
 pub(super) fn start() {
+    start_at("info");
+}
+
+/// Starts logging for a command whose output is something else: warnings only, unless `RUST_LOG` says otherwise.
+pub(super) fn start_quiet() {
+    start_at("warn");
+}
+
+fn start_at(level: &str) {
     let is_journal = is_journal();
-    let mut builder = Builder::from_env(Env::default().default_filter_or("info"));
+    let mut builder = Builder::from_env(Env::default().default_filter_or(level));
     builder.format(move |line, record| {
         let text = one_line(&record.args().to_string());
         if is_journal {

@@ -5,7 +5,7 @@
 
 mod arguments;
 mod check;
-pub mod demo_view;
+mod demo;
 mod device;
 pub mod enrol;
 mod import;
@@ -46,6 +46,7 @@ struct Command {
 /// In the order of the help.
 const COMMANDS: &[Command] = &[
     Command { name: "run", summary: run::SUMMARY, help: run::HELP, run: run::run },
+    Command { name: "demo", summary: demo::SUMMARY, help: demo::HELP, run: demo::run },
     Command { name: "init", summary: init::SUMMARY, help: init::HELP, run: init::run },
     Command { name: "check", summary: check::SUMMARY, help: check::HELP, run: check::run },
     Command { name: "device", summary: device::SUMMARY, help: device::HELP, run: device::run },
