@@ -9,11 +9,14 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use async_io::Timer;
+use hyper::rt::{Read, ReadBufCursor, Write};
 use smol::io::{AsyncRead, AsyncWrite};
 
 use crate::endpoint::admission::Permit;
 use crate::endpoint::stream::Stream;
 
+/// Bytes of one read at most.
+const READ_MAX: usize = 4096;
 /// The name that is looked for at the start of lines, with its colon.
 const CONTENT_LENGTH: &[u8; 15] = b"content-length:";
 
@@ -121,26 +124,35 @@ impl LineStart {
     }
 }
 
-impl AsyncRead for Guarded {
+impl Read for Guarded {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        into: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
+        mut into: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let count = ready!(Pin::new(&mut this.stream).poll_read(context, into))?;
-        if count > 0 {
+        // hyper's own buffer is large and not yet written to. Most reads find little or nothing, and what is never
+        // touched costs no memory; so the bytes go through a small one.
+        let mut buffer = [0; READ_MAX];
+        let room = into.remaining().min(READ_MAX);
+        let Some(window) = buffer.get_mut(..room) else {
+            return Poll::Ready(Ok(()));
+        };
+        let count = ready!(Pin::new(&mut this.stream).poll_read(context, window))?;
+        let bytes = window.get(..count).unwrap_or_default();
+        if !bytes.is_empty() {
             this.watch.permit.touch(Instant::now());
-            let lines = this.line.count(into.get(..count).unwrap_or_default());
+            let lines = this.line.count(bytes);
             if lines > 0 {
                 this.watch.content_lengths.fetch_add(lines, Ordering::Relaxed);
             }
+            into.put_slice(bytes);
         }
-        Poll::Ready(Ok(count))
+        Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Guarded {
+impl Write for Guarded {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -162,7 +174,7 @@ impl AsyncWrite for Guarded {
         this.bounded(context, flushed)
     }
 
-    fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let closed = Pin::new(&mut this.stream).poll_close(context);
         this.bounded(context, closed)

@@ -21,12 +21,13 @@ use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING,
 };
+use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::{Request, Response, StatusCode};
 use smol::future::FutureExt;
 use smol::io::AsyncReadExt;
 use smol::{Async, Executor, Task};
-use smol_hyper::rt::{FuturesIo, SmolTimer};
+use smol_hyper::rt::SmolTimer;
 
 use super::api::{Api, BodySize, Decision, Expected, Head, Settings, Source, too_large};
 use super::error::{ApiError, Cause};
@@ -148,7 +149,7 @@ async fn serve(shared: Shared, socket: Async<TcpStream>, peer: IpAddr, permit: P
 async fn serve_http(shared: Shared, settings: Arc<Settings>, stream: Stream, peer: IpAddr, permit: Permit) {
     let Shared { api, admission, drain, .. } = shared;
     let watch = Arc::new(Watch::new(permit));
-    let io = FuturesIo::new(Guarded::new(stream, Arc::clone(&watch), settings.write_timeout));
+    let io = Guarded::new(stream, Arc::clone(&watch), settings.write_timeout);
     let mut builder = http1::Builder::new();
     builder
         .timer(SmolTimer::new())
@@ -185,7 +186,7 @@ async fn serve_http(shared: Shared, settings: Arc<Settings>, stream: Stream, pee
         Some(Err(error)) => note_end(&api, &watch, peer, &error),
     };
     if is_refused_by_parser || watch.is_body_unread.load(Ordering::Relaxed) {
-        linger(connection.into_parts().io.into_inner().into_stream()).await;
+        linger(connection.into_parts().io.into_stream()).await;
     }
 }
 
@@ -223,42 +224,66 @@ async fn linger(mut stream: Stream) {
     within(LINGER, discard).await;
 }
 
+/// A request that was read to its end.
+enum Ready {
+    Reply(Reply),
+    Finish(Expected, Bytes),
+}
+
 async fn respond(
     api: &Api,
     watch: &Watch,
     admission: &Admission,
     peer: IpAddr,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
-    match answer(api, watch, admission, peer, &mut request).await {
-        Ok(reply) => response(reply, false),
-        Err(error) => {
-            api.refusals.note(error.cause, &peer, &error.sentence);
-            if error.cause == Cause::Key {
-                // Only what fails is slowed down.
-                let delay = admission.fail(peer, Instant::now());
-                if !delay.is_zero() {
-                    Timer::after(delay).await;
-                }
-            }
-            // What follows an unread body cannot be told from it.
-            let is_unread = !request.body().is_end_stream();
-            if is_unread {
-                watch.is_body_unread.store(true, Ordering::Relaxed);
-            }
-            response(error.reply(), is_unread)
+    let (head, mut body) = request.into_parts();
+    let ready = match judge(api, watch, admission, peer, &head, &body) {
+        Ok(Decision::Body(expected)) => {
+            // Held calls keep nothing of their request: its head and body share hyper's buffer.
+            drop(head);
+            let timeout = api.settings().body_timeout;
+            read_body(&mut body, &expected, timeout).await.map(|whole| Ready::Finish(expected, whole))
+        }
+        Ok(Decision::Reply(reply)) => Ok(Ready::Reply(reply)),
+        Err(error) => Err(error),
+    };
+    // What follows an unread body cannot be told from it.
+    let is_unread = ready.is_err() && !body.is_end_stream();
+    drop(body);
+    let replied = match ready {
+        Ok(Ready::Reply(reply)) => Ok(reply),
+        Ok(Ready::Finish(expected, whole)) => api.finish(expected, whole).await,
+        Err(error) => Err(error),
+    };
+    let error = match replied {
+        Ok(reply) => return response(reply, false),
+        Err(error) => error,
+    };
+    api.refusals.note(error.cause, &peer, &error.sentence);
+    if error.cause == Cause::Key {
+        // Only what fails is slowed down.
+        let delay = admission.fail(peer, Instant::now());
+        if !delay.is_zero() {
+            Timer::after(delay).await;
         }
     }
+    if is_unread {
+        watch.is_body_unread.store(true, Ordering::Relaxed);
+    }
+    response(error.reply(), is_unread)
 }
 
-async fn answer(
+/// Everything that is decided before the body.
+fn judge(
     api: &Api,
     watch: &Watch,
     admission: &Admission,
     peer: IpAddr,
-    request: &mut Request<Incoming>,
-) -> Result<Reply, ApiError> {
-    let headers = request.headers();
+    request: &Parts,
+    body: &Incoming,
+) -> Result<Decision, ApiError> {
+    let headers = &request.headers;
     let is_chunked = headers.contains_key(TRANSFER_ENCODING);
     if is_chunked && watch.has_stray_content_length() {
         return Err(ApiError::new(
@@ -272,30 +297,24 @@ async fn answer(
         watch.take_content_length();
     }
     let value = |name| headers.get(name).map(HeaderValue::as_bytes);
-    let body = match request.body().size_hint().exact() {
+    let size = match body.size_hint().exact() {
         Some(0) if !has_length && !is_chunked => BodySize::Absent,
         Some(length) => BodySize::Known(length),
         None => BodySize::Chunked,
     };
     let head = Head {
-        method: request.method().as_str(),
-        path: request.uri().path(),
-        query: request.uri().query().unwrap_or_default(),
+        method: request.method.as_str(),
+        path: request.uri.path(),
+        query: request.uri.query().unwrap_or_default(),
         authorization: value(AUTHORIZATION),
         content_type: value(CONTENT_TYPE),
-        body,
+        body: size,
     };
     let judgement = api.judge(&head, Source::Network(peer));
     if judgement.key.is_some() && !watch.permit.is_authenticated() && watch.permit.authenticated() {
         admission.succeed(peer);
     }
-    match judgement.outcome? {
-        Decision::Reply(reply) => Ok(reply),
-        Decision::Body(expected) => {
-            let body = read_body(request.body_mut(), &expected, api.settings().body_timeout).await?;
-            api.finish(expected, body).await
-        }
-    }
+    judgement.outcome
 }
 
 /// The whole body, at most so large, in time.
