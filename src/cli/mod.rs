@@ -7,7 +7,6 @@ mod arguments;
 mod check;
 mod demo;
 mod device;
-pub mod enrol;
 mod import;
 mod init;
 mod log_lines;

@@ -18,8 +18,9 @@ pub(super) const SUMMARY: &str = "runs the concentrator";
 pub(super) const HELP: &str = "\
 Usage: iotsocketd run [--config FILE]
 
-Runs the concentrator until SIGTERM or SIGINT. SIGHUP takes up a changed configuration; changed
-certificates and access lists are taken up by themselves. Logs go to stderr; RUST_LOG sets the level.
+Runs the concentrator until SIGTERM or SIGINT. Changes of the configuration, of certificates and
+of the access list are taken up by themselves, at SIGHUP at once. Logs go to stderr; RUST_LOG sets
+the level.
 
 Options:
   --config FILE  the configuration [default: /etc/iotsocketd/iotsocketd.toml]

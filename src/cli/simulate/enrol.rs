@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use super::Failure;
-use super::simulate::Options;
+use super::Options;
+use crate::cli::Failure;
 use crate::client::Tls;
 use crate::client::load::{Api, Rate, Target};
 use crate::endpoint::certificate;
