@@ -177,7 +177,7 @@ impl Service {
             .use_files(&config.tls.certificate, &config.tls.private_key)
             .map_err(|error| error.to_string())?;
         let view = &self.view;
-        view.webhooks.reconfigure(&webhooks, &view.hub).map_err(|error| error.to_string())?;
+        view.webhooks.pool().reconfigure(&webhooks).map_err(|error| error.to_string())?;
 
         let has_telemetry_webhook = config.central.webhooks.telemetry.is_some();
         view.hub.reconfigure(settings::router(&config), settings::on_full(&config), has_telemetry_webhook);

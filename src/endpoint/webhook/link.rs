@@ -40,16 +40,6 @@ impl Webhooks {
         Ok(webhooks)
     }
 
-    /// Takes up a changed configuration. Telemetry that waits for a webhook that is gone goes back to the hub.
-    pub fn reconfigure(&self, settings: &Settings, hub: &Hub) -> Result<(), SettingsError> {
-        let recalled = self.pool.clear_telemetry();
-        let outcome = self.pool.reconfigure(settings);
-        for seq in recalled {
-            hub.webhook_returned(seq);
-        }
-        outcome
-    }
-
     /// The threads.
     pub fn pool(&self) -> &Pool {
         &self.pool

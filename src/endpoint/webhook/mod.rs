@@ -110,7 +110,8 @@ pub trait Outcomes: Send + Sync {
     fn answered(&self, ticket: u64, answer: Result<Answer, Failure>);
     /// The telemetry with this number was taken by the central.
     fn telemetry_delivered(&self, seq: u64);
-    /// The telemetry with this number was in flight when [`Pool::clear_telemetry`] was called, and failed.
+    /// The telemetry with this number was in flight when [`Pool::clear_telemetry`] was called, and failed; or it
+    /// waited when its webhook was taken out of the configuration.
     fn telemetry_forgotten(&self, seq: u64);
     /// There is room for telemetry again, after [`Pool::room`] was 0 or telemetry was refused.
     fn telemetry_room(&self);

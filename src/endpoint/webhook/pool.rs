@@ -217,7 +217,7 @@ impl Pool {
     }
 
     /// Takes up new settings; attempts in flight end with the old ones. What waits for a webhook that is
-    /// gone ends here: requests fail, messages are forgotten as by [`Self::clear_telemetry`].
+    /// gone ends here: requests fail, and [`Outcomes`] hears which telemetry was forgotten.
     pub fn reconfigure(&self, settings: &Settings) -> Result<(), SettingsError> {
         let clients = Arc::new(Clients::new(settings)?);
         let mut gone = Vec::new();
@@ -231,7 +231,12 @@ impl Pool {
         held.clients = clients;
         drop(held);
         self.shared.work.notify_all();
-        self.shared.fail_all(gone, Failure::Gone);
+        for job in gone {
+            match job.kind {
+                Kind::Telemetry { seq } => self.shared.outcomes.telemetry_forgotten(seq),
+                Kind::Request { .. } | Kind::Result { .. } => self.shared.fail(&job, Failure::Gone),
+            }
+        }
         Ok(())
     }
 
