@@ -13,6 +13,7 @@ use super::{Failure, log_lines};
 use crate::hub::file_stamp::stamp;
 use crate::service::Service;
 use crate::service::config::{Config, Mistake};
+use crate::sys::raise_open_files;
 
 pub(super) const SUMMARY: &str = "runs the concentrator";
 pub(super) const HELP: &str = "\
@@ -45,6 +46,10 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
     }
     let mut signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup])
         .map_err(|error| Failure::Failed(format!("signals cannot be received: {error}")))?;
+    // Thousands of connections need more descriptors than most systems give unasked.
+    if let Err(error) = raise_open_files() {
+        log::warn!("event=open_files_not_raised error=\"{error}\"");
+    }
     let service = Service::start(config).map_err(Failure::Failed)?;
     let mut seen = stamp(&path);
     loop {

@@ -95,7 +95,7 @@ fn render(status: &Value) -> String {
         word("environment"),
         span(uptime)
     );
-    for section in ["sessions", "rates", "queue", "calls", "books", "refusals"] {
+    for section in ["sessions", "rates", "queue", "disk", "calls", "books", "refusals"] {
         if let Some(value) = status.get(section) {
             let mut lines = String::new();
             add_lines(&mut lines, "", value, section == "refusals");

@@ -21,6 +21,8 @@ pub struct Status {
     pub rates: Rates,
     /// What waits in memory.
     pub queue: Queue,
+    /// The file system of the state folder.
+    pub disk: Disk,
     /// Calls, by how they ended.
     pub calls: Calls,
     /// Telemetry: where every datagram went.
@@ -66,6 +68,15 @@ pub struct Queue {
     pub bytes: u64,
     /// Bytes at most.
     pub limit: u64,
+}
+
+/// A file system, in bytes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Disk {
+    /// Its size.
+    pub total: u64,
+    /// What is free for the service's user.
+    pub free: u64,
 }
 
 /// Calls in both directions.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -16,10 +17,11 @@ use crate::endpoint::udp::UdpServer;
 use crate::endpoint::webhook::{WebhookCounters, Webhooks};
 use crate::hub::access_keeper::{AccessKeeper, ReplaceError};
 use crate::hub::backend::{Backend, ObjectView, Pending, Presence};
-use crate::hub::status::{Alert, Books, Calls, Queue, Rates, Sessions, Status};
+use crate::hub::status::{Alert, Books, Calls, Disk, Queue, Rates, Sessions, Status};
 use crate::hub::{CallAnswer, Hub, lock};
 use crate::router::access::{AccessEntry, AccessList};
 use crate::router::{Count, Router, SessionState};
+use crate::sys::disk_space;
 use crate::wire::{AclItem, Format, GroupName, Payload, Uid};
 
 /// Rates are averaged over this many samples, one a second.
@@ -48,6 +50,8 @@ struct Facts {
     environment: &'static str,
     central_key_is_weak: bool,
     queue_percent: u64,
+    disk_percent: u64,
+    state_dir: PathBuf,
 }
 
 impl Facts {
@@ -56,6 +60,8 @@ impl Facts {
             environment: config.environment.name(),
             central_key_is_weak: config.central.auth_key.is_weak(),
             queue_percent: u64::from(config.alerts.queue_percent),
+            disk_percent: u64::from(config.alerts.disk_percent),
+            state_dir: config.state_dir.clone(),
         }
     }
 }
@@ -155,7 +161,13 @@ impl View {
         all
     }
 
-    fn alerts(&self, access: &AccessList, queue: &Queue) -> Vec<Alert> {
+    fn disk(&self) -> Disk {
+        // A folder that cannot be examined shows as a disk of no size.
+        let (total, free) = disk_space(&lock(&self.facts).state_dir).unwrap_or_default();
+        Disk { total, free }
+    }
+
+    fn alerts(&self, access: &AccessList, queue: &Queue, disk: &Disk) -> Vec<Alert> {
         let facts = lock(&self.facts);
         let weak: Vec<_> =
             access.iter().filter(|(_, entry)| entry.key.is_weak()).map(|(uid, _)| *uid).collect();
@@ -181,6 +193,9 @@ impl View {
                 "queue",
                 "messages for the central fill the queue: bring its session or webhook back".to_owned(),
             ));
+        }
+        if (disk.total - disk.free) * 100 >= disk.total * facts.disk_percent {
+            up.push(("disk", "the disk of state_dir is nearly full: make room on it".to_owned()));
         }
         for (name, counters) in
             [("request_webhook", webhooks.request), ("telemetry_webhook", webhooks.telemetry)]
@@ -266,6 +281,7 @@ impl Backend for View {
     }
 
     fn status(&self) -> Status {
+        let disk = self.disk();
         let mut status = self.hub.look(|router, log, central| {
             let counts = router.counts();
             let (live, kept) = router.session_counts();
@@ -301,7 +317,8 @@ impl Backend for View {
                     ]),
                 },
                 refusals: self.refusals(router),
-                alerts: self.alerts(router.access(), &queue),
+                alerts: self.alerts(router.access(), &queue, &disk),
+                disk,
                 queue,
                 ..Status::default()
             }

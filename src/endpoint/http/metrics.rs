@@ -55,6 +55,9 @@ fn write_all(out: &mut String, status: &Status) -> fmt::Result {
     gauge(out, "iotsocketd_queue_bytes", "Their bytes.", status.queue.bytes)?;
     gauge(out, "iotsocketd_queue_limit_bytes", "Bytes at most.", status.queue.limit)?;
 
+    gauge(out, "iotsocketd_disk_bytes", "Size of the state folder's file system.", status.disk.total)?;
+    gauge(out, "iotsocketd_disk_free_bytes", "What is free of it.", status.disk.free)?;
+
     let calls = &status.calls;
     gauge(out, "iotsocketd_calls_pending", "Calls that await their answer.", calls.pending)?;
     family(out, "iotsocketd_calls_total", "counter", "Calls by how they ended.")?;
