@@ -212,7 +212,6 @@ pub fn disk_space(path: &Path) -> io::Result<(u64, u64)> {
         return Err(io::Error::last_os_error());
     }
     // Words of 32 or 64 bits, depending on the machine.
-    #[expect(clippy::unnecessary_cast, reason = "not on every machine")]
     let (block, total, free) = (space.f_frsize as u64, space.f_blocks as u64, space.f_bavail as u64);
     Ok((total.saturating_mul(block), free.saturating_mul(block)))
 }

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
 
-use super::pool::{Pool, Refused};
-use super::{Answer, Failure, Outcomes, Settings, SettingsError};
+use super::{Answer, Failure, Outcomes, Pool, Refused, Settings, SettingsError};
 use crate::hub::{Hub, WebhookSink, lock};
 use crate::journal::Seq;
 use crate::router::{Serial, WebhookRefusal, WebhookRequest};

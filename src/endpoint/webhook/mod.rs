@@ -18,7 +18,7 @@ use core::fmt;
 use std::time::Duration;
 
 pub use link::Webhooks;
-pub use pool::{Pool, Refused};
+pub use pool::Pool;
 pub use settings::{Settings, SettingsError};
 
 use crate::delivery::lanes;
@@ -102,6 +102,32 @@ impl fmt::Display for Failure {
 }
 
 impl core::error::Error for Failure {}
+
+/// Why the pool does not take a job. The caller keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// As many jobs wait as may.
+    Full,
+    /// The webhook failed a moment ago (requests only).
+    Shut,
+    /// There is no such webhook.
+    NotConfigured,
+    /// The pool stops.
+    Stopping,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "too much waits for the webhook",
+            Self::Shut => "the webhook failed a moment ago",
+            Self::NotConfigured => "the webhook is not configured",
+            Self::Stopping => "the program stops",
+        })
+    }
+}
+
+impl core::error::Error for Refused {}
 
 /// Where outcomes go. Called from the pool's threads and from those that call the pool, without a lock held.
 /// What the central took comes in the order of the object; a request that was never tried may overtake.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::client::{AnswerBody, Client, Clients};
 use super::message::{self, Message, parse_answer};
 use super::settings::{Settings, SettingsError, name};
-use super::{Causes, Counters, Failed, Failure, Outcomes, WEBHOOK_THREADS, WebhookCounters};
+use super::{Causes, Counters, Failed, Failure, Outcomes, Refused, WEBHOOK_THREADS, WebhookCounters};
 use crate::delivery::lanes::{
     BYTES_MAX, Destination, Finished, JOBS_MAX, Lanes, Next, Outcome, Refusal, Ticket, Untried, Work,
 };
@@ -26,32 +26,6 @@ const ROOM_MAX: usize = {
 };
 /// At most one log line in this time about failures that do not make a webhook fail as a whole.
 const TELL_EVERY: Duration = Duration::from_secs(60);
-
-/// Why the pool does not take a job. The caller keeps it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// As many jobs wait as may.
-    Full,
-    /// The webhook failed a moment ago (requests only).
-    Shut,
-    /// There is no such webhook.
-    NotConfigured,
-    /// The pool stops.
-    Stopping,
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full => "too much waits for the webhook",
-            Self::Shut => "the webhook failed a moment ago",
-            Self::NotConfigured => "the webhook is not configured",
-            Self::Stopping => "the program stops",
-        })
-    }
-}
-
-impl core::error::Error for Refused {}
 
 /// The webhook threads. Stopped when dropped.
 pub struct Pool {
