@@ -152,13 +152,14 @@ impl Outbox {
         inner.verdict
     }
 
-    /// What is to be done; registers for a wake-up if nothing is.
-    pub fn poll_order(&self, waker: &Waker) -> Option<Order> {
+    /// What is to be done; registers for a wake-up if nothing is. A task whose peer takes nothing now cannot write,
+    /// but must hear the order to close.
+    pub fn poll_order(&self, waker: &Waker, can_write: bool) -> Option<Order> {
         let mut inner = lock(&self.inner);
         if let Some(code) = inner.close {
             return Some(Order::Close(code));
         }
-        if !inner.batch.marks.is_empty() {
+        if can_write && !inner.batch.marks.is_empty() {
             return Some(Order::Write);
         }
         register(&mut inner.waker, waker);

@@ -120,11 +120,10 @@ impl Live {
             }
             let has_read = self.poll_read(context, now)?;
             self.poll_time(context, now)?;
-            match self.outbox.poll_order(context.waker()) {
+            match self.outbox.poll_order(context.waker(), writing.is_ready()) {
                 Some(Order::Close(code)) => return Poll::Ready(Err(SessionEnd::Ordered(code))),
-                Some(Order::Write) if writing.is_ready() => {}
-                _ if !has_read => return Poll::Pending,
-                _ => {}
+                None if !has_read => return Poll::Pending,
+                Some(Order::Write) | None => {}
             }
             if has_read {
                 reads_left -= 1;
