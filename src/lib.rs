@@ -1,4 +1,6 @@
 //! iotsocketd: an IoTSocket concentrator for small Linux gateways.
+//!
+#![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod cli;
 pub mod client;

@@ -64,7 +64,7 @@ pub struct Rates {
 pub struct Queue {
     /// Messages.
     pub messages: u64,
-    /// Bytes of their payloads.
+    /// Bytes that they take, overhead included.
     pub bytes: u64,
     /// Bytes at most.
     pub limit: u64,
