@@ -17,7 +17,7 @@ Usage: iotsocketd device add UID --group GROUP [--config FILE]
        iotsocketd device rotate UID [--config FILE]
        iotsocketd device list [--config FILE]
 
-Edits the access list; a running concentrator takes it up at once.
+Edits the access list; a running concentrator takes it up within two seconds.
   add     adds an object and prints its fresh key, once, as 32 hex digits
   remove  takes an object out; its session and tokens end
   rotate  gives an object a fresh key and prints it, once; its session and tokens end
