@@ -17,8 +17,8 @@ pub(super) const HELP: &str = "\
 Usage: iotsocketd check [--config FILE]
 
 Reads the configuration and every file that it names: certificate and key, certificates of webhooks,
-secrets, the access list. Says all that is wrong, one line each: of the configuration with file, line,
-column and key; once that is right, of the files that it names.
+secrets, the access list. Says all that is wrong, one line each: of the configuration with file,
+line, column and key; once that is right, of the files that it names.
 Exit 1 if anything is wrong; warnings leave exit 0.
 
 Options:
