@@ -295,6 +295,29 @@ pub enum SessionState {
     Absent,
 }
 
+/// How much the router holds; all zero when everybody has left and every time is over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Peers of which anything is known.
+    pub peers: usize,
+    /// Requests that objects have not answered, with those whose asker is gone.
+    pub calls: usize,
+    /// Requests of objects that are not answered.
+    pub asked: usize,
+    /// Tracking numbers of the central's session that are in use.
+    pub central_numbers: usize,
+    /// HTTP calls that are not answered.
+    pub http_calls: usize,
+    /// Telemetry tokens.
+    pub tokens: usize,
+    /// Moments that are waited for.
+    pub timers: usize,
+    /// Transmissions that wait for peers that are away.
+    pub waiting: usize,
+    /// Bytes of these.
+    pub waiting_bytes: usize,
+}
+
 /// The one owner of rights, sessions, tokens and pending calls.
 #[derive(Debug)]
 pub struct Router {
@@ -424,6 +447,27 @@ impl Router {
     /// Telemetry tokens that are valid now.
     pub fn token_count(&self) -> usize {
         self.tokens.len()
+    }
+
+    /// How much is held in memory.
+    pub fn sizes(&self) -> Sizes {
+        let mut sizes = Sizes {
+            peers: self.peers.len(),
+            asked: self.asked_total,
+            central_numbers: self.central_numbers.len(),
+            http_calls: self.http_calls.len(),
+            tokens: self.tokens.len(),
+            timers: self.timers.len(),
+            ..Sizes::default()
+        };
+        for peer in self.peers.values() {
+            sizes.calls += peer.calls.len();
+            if let Presence::Waiting(waiting) = &peer.presence {
+                sizes.waiting += waiting.queue.len();
+                sizes.waiting_bytes += waiting.bytes;
+            }
+        }
+        sizes
     }
 
     /// What was counted since the start.
