@@ -362,17 +362,22 @@ impl Router {
             }
             Command::Request { origin, uid, number, payload } => {
                 if self.speaks(origin) {
-                    match uid {
-                        Some(object) => self.central_asks(now, object, number, payload, effects),
-                        None => self.object_asks(now, origin, number, payload, effects),
+                    match (origin.uid.is_central(), uid) {
+                        (true, Some(object)) => self.central_asks(now, object, number, payload, effects),
+                        (false, None) => self.object_asks(now, origin.uid, number, payload, effects),
+                        // The session ended whoever speaks for another.
+                        (true, None) | (false, Some(_)) => {}
                     }
                 }
             }
             Command::Response { origin, uid, number, code, payload } => {
                 if self.speaks(origin) {
-                    match uid {
-                        Some(object) => self.central_answers(object, number, code, payload, effects),
-                        None => self.object_answers(origin.uid, number, code, payload, effects),
+                    match (origin.uid.is_central(), uid) {
+                        (true, Some(object)) => {
+                            self.central_answers(object, number, code, payload, effects);
+                        }
+                        (false, None) => self.object_answers(origin.uid, number, code, payload, effects),
+                        (true, None) | (false, Some(_)) => {}
                     }
                 }
             }

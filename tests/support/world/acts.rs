@@ -223,7 +223,12 @@ impl World {
                     let number = call.number_there.unwrap();
                     self.peers[peer].inbox.push(Heard { object, number, call: id });
                 }
-                What::Answer(id) => self.ledger.calls[id].received += 1,
+                What::Answer(id) => {
+                    let call = &mut self.ledger.calls[id];
+                    call.received += 1;
+                    let is_own = call.asker == Asker::Peer(peer) && call.received == 1;
+                    assert!(is_own, "answered twice, or to another: {call:?}");
+                }
             }
         }
     }
@@ -264,6 +269,7 @@ impl World {
         let is_limited = target == 0 && group.is_some_and(|group| group.rate != 0);
         self.ledger.calls.push(Call {
             asker,
+            session: if let Asker::Peer(peer) = asker { self.peers[peer].session } else { 0 },
             target,
             number,
             number_there: None,
@@ -293,11 +299,12 @@ impl World {
                 Presence::Live(conn) => len <= self.conns[&conn].largest,
                 Presence::Kept(_) | Presence::Replaced { .. } => true,
             };
-        let waiting = self.peers[target].waiting_bytes + len > OUTGOING_MAX;
+        let is_ending = matches!(self.peers[target].presence, Presence::Kept(until) if until <= self.now);
+        let is_full = self.peers[target].waiting_bytes + len > OUTGOING_MAX;
         let case = Case {
             asking: Some(id),
             is_twice,
-            must_reach: can && !is_limited && !waiting,
+            must_reach: can && !is_limited && !is_full && !is_ending,
             cannot_reach: !can,
             resumed: None,
         };

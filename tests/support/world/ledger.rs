@@ -42,6 +42,8 @@ pub struct Answer {
 #[derive(Debug)]
 pub struct Call {
     pub asker: Asker,
+    /// Of the asker, if it is a peer.
+    pub session: u32,
     pub target: PeerId,
     /// The creator's tracking number.
     pub number: u16,

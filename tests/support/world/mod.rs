@@ -19,7 +19,7 @@ use iotsocketd::router::{ConnectionId, Ending, Group, Router, Serial, Settings, 
 use iotsocketd::wire::{AuthKey, GroupName, Token, Uid};
 
 use crate::effects::Recorder;
-use ledger::{CallId, Ledger, PeerId};
+use ledger::{Asker, CallId, Ledger, PeerId};
 use rng::Rng;
 
 pub const OBJECTS: usize = 6;
@@ -85,6 +85,8 @@ pub struct Peer {
     /// Valid tokens and their ends, oldest first.
     pub tokens: VecDeque<(Token, Instant)>,
     pub renewal: Option<Instant>,
+    /// Which of its sessions this is; a session that ends for good ends the number.
+    pub session: u32,
     /// Requests that it got and may answer.
     pub inbox: Vec<Heard>,
 }
@@ -179,6 +181,7 @@ impl World {
                 waiting_bytes: 0,
                 tokens: VecDeque::new(),
                 renewal: None,
+                session: 0,
                 inbox: Vec::new(),
             })
             .collect();
@@ -218,6 +221,7 @@ impl World {
             self.step = step;
             self.act();
             if step % 32 == 0 {
+                self.tick();
                 self.check_books();
             }
         }
@@ -240,7 +244,11 @@ impl World {
         }
         assert!(self.ledger.open.is_empty(), "calls without an end: {:?}", self.ledger.open);
         for (id, call) in self.ledger.calls.iter().enumerate() {
-            let expected = if call.is_void { 0..=1 } else { 1..=1 };
+            let is_gone = match call.asker {
+                Asker::Peer(peer) => call.session != self.peers[peer].session,
+                Asker::Http(_) => call.is_void,
+            };
+            let expected = if is_gone { 0..=1 } else { 1..=1 };
             assert!(expected.contains(&call.received), "call {id} got {} answers: {call:?}", call.received);
         }
         self.check_books();

@@ -47,6 +47,7 @@ impl World {
     /// A session is over for good: what it asked is nobody's, what it was not handed is answered at once.
     pub(super) fn session_over(&mut self, peer: PeerId) {
         self.peers[peer].presence = Presence::Absent;
+        self.peers[peer].session += 1;
         self.peers[peer].waiting_bytes = 0;
         for item in std::mem::take(&mut self.peers[peer].limbo) {
             if let What::Request(id) = item.what {
