@@ -12,16 +12,31 @@ use iotsocketd::wire::{CloseCode, TOKEN_LEN, Token, Transmission, Uid};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Something to write to a connection.
-    Queued { to: ConnectionId, tag: Tag, bytes: Box<[u8]> },
+    Queued {
+        to: ConnectionId,
+        tag: Tag,
+        bytes: Box<[u8]>,
+    },
     /// A connection had no room.
     Full(ConnectionId),
     Admit(ConnectionId),
     Refuse(ConnectionId, LoginRefusal),
     Close(ConnectionId, CloseCode),
     /// An HTTP caller's answer.
-    Answer { ticket: Ticket, code: u8, data: Vec<u8>, made_here: bool },
+    Answer {
+        ticket: Ticket,
+        code: u8,
+        data: Vec<u8>,
+        made_here: bool,
+    },
     /// A request for the webhook, and whether it was taken.
-    Webhook { uid: Uid, number: u16, serial: Serial, data: Vec<u8>, taken: bool },
+    Webhook {
+        uid: Uid,
+        number: u16,
+        serial: Serial,
+        data: Vec<u8>,
+        taken: bool,
+    },
     Central(Option<CentralSession>),
 }
 

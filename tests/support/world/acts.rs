@@ -283,6 +283,7 @@ impl World {
             is_due: false,
             is_shown: false,
             is_void: false,
+            void_at: 0,
             received: 0,
             hidden_at: 0,
         });
@@ -356,7 +357,7 @@ impl World {
             return;
         };
         let call = self.ledger.by_ticket[&ticket];
-        self.ledger.make_void(call);
+        self.ledger.make_void(call, self.event);
         self.turn(Command::HttpAbandoned { ticket }, Vec::new(), Case::default());
     }
 
@@ -393,7 +394,8 @@ impl World {
             return;
         }
         let object = if is_central { 1 + self.rng.below(OBJECTS) } else { peer };
-        let known: Vec<u16> = self.ledger.calls.iter().rev().take(50).filter_map(|c| c.number_there).collect();
+        let known: Vec<u16> =
+            self.ledger.calls.iter().rev().take(50).filter_map(|c| c.number_there).collect();
         let number = if known.is_empty() { self.rng.pick(&NUMBERS) } else { self.rng.pick(&known) };
         let data = reply(usize::MAX, self.rng.next(), 14);
         self.respond(id, object, number, 0, data);
@@ -439,7 +441,7 @@ impl World {
         }
         let answer = (!self.rng.chance(20)).then(|| (self.rng.pick(&[0, 9]), reply(call, 1, 20)));
         let (object, number) = (self.ledger.calls[call].object(), self.ledger.calls[call].number);
-        if !self.ledger.calls[call].is_over() {
+        if !self.ledger.calls[call].is_over(self.event) {
             let (code, data) = answer.clone().unwrap_or((1, Vec::new()));
             self.accept(call, Answer { code, data, refused: false });
         }
@@ -457,9 +459,10 @@ impl World {
                 self.all_tokens[self.all_tokens.len() - 1 - back]
             }
         };
-        let owner = self.peers.iter().position(|peer| {
-            peer.tokens.iter().any(|(valid, end)| *valid == token && *end > self.now)
-        });
+        let owner = self
+            .peers
+            .iter()
+            .position(|peer| peer.tokens.iter().any(|(valid, end)| *valid == token && *end > self.now));
         let source = if self.rng.chance(10) { ABROAD } else { HOME };
         let data = vec![b'T'; self.payload_len()];
         let payload = Payload::new(Format::Binary, &data).unwrap();

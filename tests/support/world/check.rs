@@ -96,7 +96,7 @@ impl World {
         let call = &mut self.ledger.calls[id];
         assert!(is_resumed || call.place == Place::New, "sent twice: {call:?}");
         assert_eq!(call.target, peer, "another's request");
-        assert!(!call.is_over() && call.deadline > self.now, "sent although over: {call:?}");
+        assert!(!call.is_over(self.event) && call.deadline > self.now, "sent although over: {call:?}");
         assert!(!call.refused, "sent although the group forbids it");
         call.place = Place::Outbox(to);
         match call.asker {
@@ -193,7 +193,14 @@ impl World {
         self.ledger.leave_asker(id);
     }
 
-    pub(super) fn to_webhook(&mut self, case: Case, number: u16, serial: Serial, data: &[u8], taken: bool) {
+    pub(super) fn handed_to_webhook(
+        &mut self,
+        case: Case,
+        number: u16,
+        serial: Serial,
+        data: &[u8],
+        taken: bool,
+    ) {
         let id = asked_in(data);
         assert_eq!(case.asking, Some(id));
         assert_eq!(self.peers[0].presence, Presence::Absent, "the central has a session");
@@ -212,7 +219,7 @@ impl World {
     pub(super) fn skip_limbo(&mut self, peer: PeerId, largest: usize) {
         while let Some(Item { what: What::Request(id), bytes, .. }) = self.peers[peer].limbo.front() {
             let (id, is_too_large) = (*id, bytes.len() > largest);
-            if self.ledger.calls[id].is_over() {
+            if self.ledger.calls[id].is_over(self.event) {
                 self.peers[peer].limbo.pop_front();
             } else if is_too_large {
                 self.peers[peer].limbo.pop_front();

@@ -63,6 +63,8 @@ pub struct Call {
     pub is_shown: bool,
     /// The asker is gone for good.
     pub is_void: bool,
+    /// In which event it went.
+    pub void_at: u64,
     /// How often the asker got an answer.
     pub received: u32,
     /// When it began to wait out of sight.
@@ -76,10 +78,11 @@ impl Call {
         head + self.data.len()
     }
 
-    /// Whether it must not be handed over any more.
-    pub fn is_over(&self) -> bool {
-        // What a central left behind is still worth delivering: it was asked.
-        let is_forgotten = self.is_void && self.asker != Asker::Peer(0);
+    /// Whether it must not be handed over in this event.
+    pub fn is_over(&self, event: u64) -> bool {
+        // What a central left behind is still worth delivering: it was asked. A session whose time is over ends
+        // behind what else happens in the same event.
+        let is_forgotten = self.is_void && self.void_at < event && self.asker != Asker::Peer(0);
         self.is_shown || self.accepted.is_some() || self.is_due || is_forgotten
     }
 
@@ -139,8 +142,9 @@ impl Ledger {
     }
 
     /// The asker is gone for good.
-    pub fn make_void(&mut self, id: CallId) {
+    pub fn make_void(&mut self, id: CallId, event: u64) {
         self.calls[id].is_void = true;
+        self.calls[id].void_at = event;
         self.leave_asker(id);
         // The router forgets what an object or an HTTP caller asked; what the central asked runs to its deadline.
         if self.calls[id].asker != Asker::Peer(0) {

@@ -57,7 +57,7 @@ impl World {
         for id in self.ledger.open.iter().copied().collect::<Vec<_>>() {
             let call = &self.ledger.calls[id];
             if call.asker == Asker::Peer(peer) {
-                self.ledger.make_void(id);
+                self.ledger.make_void(id, self.event);
             } else if call.target == peer && call.place == Place::Hidden {
                 self.give_up(id);
             }
@@ -66,7 +66,7 @@ impl World {
 
     /// The request can no longer be handed over.
     pub(super) fn give_up(&mut self, id: CallId) {
-        if !self.ledger.calls[id].is_over() {
+        if !self.ledger.calls[id].is_over(self.event) {
             self.must_show.push(id);
             self.ledger.leave_target(id);
         }

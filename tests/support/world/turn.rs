@@ -41,7 +41,7 @@ impl World {
                     self.ledger.calls[id].received += 1;
                 }
                 Effect::Webhook { number, serial, data, taken, .. } => {
-                    self.to_webhook(case, number, serial, &data, taken);
+                    self.handed_to_webhook(case, number, serial, &data, taken);
                 }
                 control => {
                     let at = expected.iter().position(|known| *known == control);
@@ -114,7 +114,7 @@ impl World {
         self.peers[peer].waiting_bytes = 0;
         for open in self.ledger.open.iter().copied() {
             let call = &self.ledger.calls[open];
-            let is_left = call.target == peer && call.place == Place::Hidden && !call.is_over();
+            let is_left = call.target == peer && call.place == Place::Hidden && !call.is_over(self.event);
             if is_left {
                 // Behind a session that waited, a hidden request may have been refused out of sight.
                 let is_excused = call.wire_len() > largest || self.is_out_of_sight(call.asker);
