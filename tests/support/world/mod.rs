@@ -1,9 +1,10 @@
 //! A world around the router: peers, callers, webhooks and a clock, all driven by one random number generator.
 //!
 //! The world keeps books of its own: `ledger` knows every call, [`World`] knows how each peer stands, and `check`
-//! holds each thing that the router does against them. `acts` is what may happen.
+//! holds each thing that the router does against them. `acts` and `asks` are what may happen.
 
 mod acts;
+mod asks;
 mod check;
 mod ledger;
 mod peers;
