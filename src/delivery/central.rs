@@ -106,10 +106,19 @@ impl Central {
             self.next = seq + 1;
             match telemetry(message) {
                 Some(telemetry) if telemetry.wire_len() <= session.largest => return Some(telemetry),
-                _ => self.set_aside.insert(seq),
-            };
+                _ => self.set_aside(seq, log),
+            }
         }
         None
+    }
+
+    fn set_aside(&mut self, seq: Seq, log: &MemoryLog) {
+        // What had to make room in the log is not waited for any more.
+        let oldest = log.from(0).map_or(seq, |(oldest, _)| oldest);
+        while self.set_aside.first().is_some_and(|first| *first < oldest) {
+            self.set_aside.pop_first();
+        }
+        self.set_aside.insert(seq);
     }
 
     /// The ping that belongs behind what was sent: which messages its pong acknowledges. One is under way at a time.
@@ -254,6 +263,18 @@ mod tests {
         assert_eq!(sent(&mut central, &log), [3]);
         central.set_session(None);
         assert_eq!(posted(&mut central, &log), [2, 4], "the webhook takes any size");
+    }
+
+    #[test]
+    fn what_was_set_aside_and_had_to_make_room_is_forgotten() {
+        let mut log = MemoryLog::new(3_000, OnFull::DropOldest);
+        let mut central = Central::new(false);
+        central.set_session(session(1, 100));
+        for _ in 0..100 {
+            append(&mut log, 500);
+            assert_eq!(sent(&mut central, &log), [0usize; 0]);
+            assert!(central.set_aside.len() <= log.usage().messages);
+        }
     }
 
     #[test]
