@@ -40,6 +40,8 @@ struct World {
     pongs: VecDeque<Seq>,
     /// What the webhook's workers have, by object, in order; the first of each is under way.
     lanes: BTreeMap<usize, VecDeque<Seq>>,
+    /// Objects whose message under way is given back when it fails, not tried again.
+    recalled: BTreeSet<usize>,
     appended: Seq,
     received: BTreeSet<Seq>,
     /// The last message of each object that came by the way that is open.
@@ -75,6 +77,7 @@ impl World {
             wire: VecDeque::new(),
             pongs: VecDeque::new(),
             lanes: BTreeMap::new(),
+            recalled: BTreeSet::new(),
             appended: 0,
             received: BTreeSet::new(),
             last: [0; OBJECTS],
@@ -101,11 +104,11 @@ impl World {
             96 => {
                 self.has_webhook = self.rng.chance(70);
                 self.central.set_webhook(self.has_webhook);
-                if self.session.is_none() {
-                    self.last = [0; OBJECTS];
+                if !self.has_webhook {
+                    self.give_back();
                 }
             }
-            _ => self.give_back(),
+            _ => self.come(),
         }
     }
 
@@ -180,12 +183,14 @@ impl World {
             // It took it and said so.
             0..=5 => {
                 lane.pop_front();
+                self.recalled.remove(&at);
                 self.arrived(seq);
                 self.central.webhook_delivered(seq, &mut self.log);
             }
-            // It failed; with a session waiting it is given back, else tried again.
-            6..=8 if self.session.is_some() || !self.has_webhook => {
+            // It failed; what was recalled is given back, anything else tried again.
+            6..=8 if self.recalled.contains(&at) => {
                 lane.pop_front();
+                self.recalled.remove(&at);
                 self.central.webhook_returned(seq);
             }
             _ => {}
@@ -195,6 +200,7 @@ impl World {
 
     /// The workers give back everything that is not under way.
     fn give_back(&mut self) {
+        self.recalled.extend(self.lanes.keys());
         let mut back: Vec<_> = self.lanes.values_mut().flat_map(|lane| lane.split_off(1)).collect();
         while !back.is_empty() {
             let seq = back.swap_remove(self.rng.below(back.len()));
