@@ -101,7 +101,35 @@ fn a_request_whose_deadline_passed_is_not_delivered_late() {
     bench.drops(a, Vec::new());
     bench.asks(central, "a", 7, "q");
     assert_eq!(bench.wait(REQUEST_TIMEOUT), [response(central, 7, 0xa1, "")]);
+    assert_eq!(bench.router.sizes().waiting_bytes, 0, "nor is room taken");
     assert_eq!(bench.login_with("a", 0).1, NOTHING);
+}
+
+#[test]
+fn nor_is_one_to_a_central_that_was_away() {
+    let mut bench = Bench::new();
+    let (central, a) = (bench.login(""), bench.login("a"));
+    bench.drops(central, Vec::new());
+    bench.object_asks(a, 7, "q");
+    assert_eq!(bench.wait(REQUEST_TIMEOUT), [response(a, 7, 0xa1, "")]);
+    assert_eq!(bench.router.sizes().waiting_bytes, 0);
+    assert_eq!(bench.login_with("", 0).1, NOTHING);
+}
+
+#[test]
+fn room_that_is_free_again_is_used_again() {
+    let mut bench = Bench::new();
+    let (central, a) = (bench.login(""), bench.login("a"));
+    bench.drops(central, Vec::new());
+    let large = "x".repeat(60_000);
+    for _ in 0..3 {
+        for number in 0..4 {
+            assert_eq!(bench.object_asks(a, number, &large), NOTHING);
+        }
+        assert_eq!(bench.object_asks(a, 4, &large), [response(a, 4, 0xa0, "")]);
+        bench.wait(REQUEST_TIMEOUT - Duration::from_secs(1));
+        bench.wait(Duration::from_secs(1));
+    }
 }
 
 #[test]
