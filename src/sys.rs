@@ -1,13 +1,17 @@
-//! Many datagrams in one system call: `recvmmsg` and `sendmmsg`; and the limit of open files.
+//! System calls that nothing among our dependencies wraps: many datagrams at once (`recvmmsg`, `sendmmsg`), the limit
+//! of open files, the space on a disk.
 //!
 //! The only unsafe code of the program. All that the kernel writes lands in plain bytes that live here; addresses and
 //! control messages are read from those bytes by safe code, so that a wrong length can give no more than `None`.
 #![expect(unsafe_code, reason = "these system calls have no safe wrapper among our dependencies")]
 
+use std::ffi::CString;
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::ptr;
 
 /// Datagrams of one system call at most, received or sent.
@@ -198,6 +202,20 @@ pub fn raise_open_files() -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
+/// Bytes of the file system that a path lies on, and how many of them are free for us.
+pub fn disk_space(path: &Path) -> io::Result<(u64, u64)> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: a statvfs consists of integers; all zeroes is a valid value of it.
+    let mut space: libc::statvfs = unsafe { mem::zeroed() };
+    // SAFETY: the path ends with a zero byte, and both pointers lead to values that outlive the call.
+    if unsafe { libc::statvfs(path.as_ptr(), &raw mut space) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // Words of 32 or 64 bits, depending on the machine.
+    let (block, total, free) = (space.f_frsize as u64, space.f_blocks as u64, space.f_bavail as u64);
+    Ok((total.saturating_mul(block), free.saturating_mul(block)))
+}
+
 /// Calls again when a signal came in between.
 fn retry(mut call: impl FnMut() -> libc::c_int) -> io::Result<usize> {
     loop {
@@ -351,6 +369,13 @@ mod tests {
         let limit = raise_open_files().unwrap();
         assert!(limit > 0);
         assert_eq!(raise_open_files().unwrap(), limit);
+    }
+
+    #[test]
+    fn disk_space_is_told_of_what_exists() {
+        let (total, free) = disk_space(Path::new("/")).unwrap();
+        assert!(total > 0 && free <= total);
+        assert_eq!(disk_space(Path::new("/no/such")).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

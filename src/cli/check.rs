@@ -8,8 +8,8 @@ use rustls::RootCertStore;
 
 use super::arguments::Arguments;
 use super::{Failure, output};
+use crate::endpoint::certificate;
 use crate::hub::access_file::{self, AccessFileCause};
-use crate::service::certificate;
 use crate::service::config::{Config, Mistake, check_environment};
 
 pub(super) const SUMMARY: &str = "reads everything that run would read and says what is wrong";
@@ -78,7 +78,7 @@ pub(super) fn inspect(config: &Config) -> Findings {
 
 fn inspect_tls(config: &Config, findings: &mut Findings) {
     let private_key = &config.tls.private_key;
-    match certificate::load(&config.tls) {
+    match certificate::load(&config.tls.certificate, &config.tls.private_key) {
         Ok((_, doubt)) => findings.warnings.extend(doubt),
         Err(sentence) => findings.mistakes.push(sentence),
     }

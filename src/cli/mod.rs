@@ -5,15 +5,18 @@
 
 mod arguments;
 mod check;
-pub mod demo_view;
+mod demo;
 mod device;
-pub mod enrol;
 mod import;
 mod init;
+mod log_lines;
+mod maintenance_client;
 mod output;
+mod run;
 pub mod simulate;
 mod site;
 pub mod span;
+pub mod status;
 pub mod table;
 mod template;
 
@@ -41,10 +44,14 @@ struct Command {
 
 /// In the order of the help.
 const COMMANDS: &[Command] = &[
+    Command { name: "run", summary: run::SUMMARY, help: run::HELP, run: run::run },
+    Command { name: "demo", summary: demo::SUMMARY, help: demo::HELP, run: demo::run },
     Command { name: "init", summary: init::SUMMARY, help: init::HELP, run: init::run },
     Command { name: "check", summary: check::SUMMARY, help: check::HELP, run: check::run },
     Command { name: "device", summary: device::SUMMARY, help: device::HELP, run: device::run },
     Command { name: "import", summary: import::SUMMARY, help: import::HELP, run: import::run },
+    Command { name: "simulate", summary: simulate::SUMMARY, help: simulate::HELP, run: simulate::run },
+    Command { name: "status", summary: status::SUMMARY, help: status::HELP, run: status::run },
 ];
 
 /// Runs the command that the process was started with.

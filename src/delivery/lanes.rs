@@ -279,5 +279,4 @@ impl<J: Clone> Lanes<J> {
 }
 
 #[cfg(test)]
-#[path = "lanes_tests.rs"]
 mod tests;

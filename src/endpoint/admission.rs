@@ -5,11 +5,7 @@
 //! of that source if its share is full, of all otherwise. Whoever sends nothing or a byte a second is
 //! pushed out by whoever speaks; an authenticated connection is never pushed out by a newcomer.
 //!
-//! Failed logins have a price, successful ones never: past [`FREE_FAILURES`] in a row without a pause
-//! of [`FAILURE_MEMORY`], the *refusal* is told later and later, up to [`REFUSAL_DELAY_MAX`]. Nobody is
-//! locked out, so one misconfigured device behind a site's NAT cannot keep the others out, and there is
-//! no exempted address either. A guesser is held to (places of one source) / (longest delay) tries a
-//! second, and what waits for its refusal is the first to be pushed out.
+//! Failed logins have a price, see [`super::failures`].
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -19,16 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// Failed logins of one source that are refused without delay.
-pub const FREE_FAILURES: u32 = 20;
-/// By so much each further failure delays its refusal more than the one before.
-pub const REFUSAL_DELAY_STEP: Duration = Duration::from_millis(5);
-/// The longest delay of a refusal.
-pub const REFUSAL_DELAY_MAX: Duration = Duration::from_millis(250);
-/// So long after its last failure a source starts afresh.
-pub const FAILURE_MEMORY: Duration = Duration::from_secs(60);
-/// Sources whose failures are remembered; the one whose last failure is oldest makes room.
-pub const FAILING_SOURCES: usize = 1024;
+use super::failures::Failures;
 
 /// Bounds of one listener. Zero counts as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,12 +93,6 @@ struct Waiting {
     waker: Option<Waker>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Failures {
-    count: u32,
-    last: Instant,
-}
-
 #[derive(Debug)]
 struct State {
     limits: Limits,
@@ -123,8 +104,7 @@ struct State {
     /// The same by silence, longest first; in all and by source.
     silent: BTreeSet<Silence>,
     silent_by_source: HashMap<Source, BTreeSet<Silence>>,
-    failures: HashMap<Source, Failures>,
-    failures_by_age: BTreeSet<(Instant, Source)>,
+    failures: Failures<Source>,
     counts: Counts,
 }
 
@@ -139,8 +119,7 @@ impl Admission {
                 waiting: HashMap::new(),
                 silent: BTreeSet::new(),
                 silent_by_source: HashMap::new(),
-                failures: HashMap::new(),
-                failures_by_age: BTreeSet::new(),
+                failures: Failures::default(),
                 counts: Counts::default(),
             })),
         }
@@ -168,7 +147,7 @@ impl Admission {
 
     /// Notes a successful login: earlier failures of this source are forgotten.
     pub fn succeed(&self, source: IpAddr) {
-        lock(&self.state).forget_failures(Source::of(source));
+        lock(&self.state).failures.forget(Source::of(source));
     }
 
     /// Connections inside, authenticated ones included.
@@ -208,6 +187,11 @@ impl Permit {
         let kept = state.leave_waiting(self.id).is_some() || self.authenticated.load(Ordering::Relaxed);
         self.authenticated.store(kept, Ordering::Relaxed);
         kept
+    }
+
+    /// Whether the peer proved who it is.
+    pub fn is_authenticated(&self) -> bool {
+        self.authenticated.load(Ordering::Relaxed)
     }
 
     /// Ready when another connection took this place: close it, without ceremony.
@@ -302,29 +286,10 @@ impl State {
     }
 
     fn fail(&mut self, source: Source, now: Instant) -> Duration {
+        let delay = self.failures.add(source, now);
         self.counts.failed_logins += 1;
-        let before = self.forget_failures(source);
-        let recent = before.filter(|before| now.saturating_duration_since(before.last) < FAILURE_MEMORY);
-        let count = recent.map_or(0, |before| before.count).saturating_add(1);
-        if self.failures.len() >= FAILING_SOURCES
-            && let Some((_, oldest)) = self.failures_by_age.pop_first()
-        {
-            self.failures.remove(&oldest);
-        }
-        self.failures.insert(source, Failures { count, last: now });
-        self.failures_by_age.insert((now, source));
-        let delay =
-            REFUSAL_DELAY_STEP.saturating_mul(count.saturating_sub(FREE_FAILURES)).min(REFUSAL_DELAY_MAX);
-        if !delay.is_zero() {
-            self.counts.delayed_refusals += 1;
-        }
+        self.counts.delayed_refusals += u64::from(!delay.is_zero());
         delay
-    }
-
-    fn forget_failures(&mut self, source: Source) -> Option<Failures> {
-        let failures = self.failures.remove(&source)?;
-        self.failures_by_age.remove(&(failures.last, source));
-        Some(failures)
     }
 }
 
@@ -430,9 +395,8 @@ mod tests {
         let (house, start) = (admission(100, 2, 1), Instant::now());
         let inside: Vec<_> = (0..100)
             .map(|_| house.enter(ip("192.0.2.1"), start).unwrap())
-            .map(|permit| {
+            .inspect(|permit| {
                 assert!(permit.authenticated());
-                permit
             })
             .collect();
         assert!(inside.iter().all(|permit| !evicted(permit)));
@@ -454,50 +418,6 @@ mod tests {
         assert!(!evicted(&mapped));
         let _same = house.enter(ip("192.0.2.1"), start).unwrap();
         assert!(evicted(&mapped));
-    }
-
-    #[test]
-    fn refusals_come_later_and_later_up_to_a_bound_and_success_clears() {
-        let (house, start, source) = (admission(1, 1, 1), Instant::now(), ip("192.0.2.1"));
-        for _ in 0..FREE_FAILURES {
-            assert_eq!(house.fail(source, start), Duration::ZERO);
-        }
-        assert_eq!(house.fail(source, start), REFUSAL_DELAY_STEP);
-        assert_eq!(house.fail(source, start), REFUSAL_DELAY_STEP * 2);
-        assert_eq!(house.fail(ip("192.0.2.2"), start), Duration::ZERO, "another source");
-        let longest = (0..1000).map(|_| house.fail(source, start)).max();
-        assert_eq!(longest, Some(REFUSAL_DELAY_MAX));
-        house.succeed(source);
-        assert_eq!(house.fail(source, start), Duration::ZERO);
-    }
-
-    #[test]
-    fn failures_are_forgotten_after_a_quiet_minute_but_not_before() {
-        let (house, start, source) = (admission(1, 1, 1), Instant::now(), ip("192.0.2.1"));
-        for _ in 0..=FREE_FAILURES {
-            house.fail(source, start);
-        }
-        let edge = start + FAILURE_MEMORY;
-        assert_eq!(house.fail(source, edge - Duration::from_nanos(1)), REFUSAL_DELAY_STEP * 2);
-        assert_eq!(house.fail(source, edge + FAILURE_MEMORY), Duration::ZERO);
-    }
-
-    #[test]
-    fn the_table_of_failures_is_bounded_and_forgets_the_oldest() {
-        let (house, start) = (admission(1, 1, 1), Instant::now());
-        let source = |n: u32| IpAddr::V4(std::net::Ipv4Addr::from_bits(n));
-        let many = u32::try_from(FAILING_SOURCES).unwrap();
-        for n in 0..=many {
-            for _ in 0..FREE_FAILURES {
-                house.fail(source(n), start + Duration::from_millis(n.into()));
-            }
-        }
-        let later = start + seconds(10);
-        assert!(house.fail(source(many), later) > Duration::ZERO);
-        assert_eq!(house.fail(source(0), later), Duration::ZERO, "it made room");
-        let state = lock(&house.state);
-        assert!(state.failures.len() <= FAILING_SOURCES);
-        assert_eq!(state.failures.len(), state.failures_by_age.len());
     }
 
     #[test]

@@ -1,8 +1,13 @@
 //! Sockets: TCP, UDP, HTTPS, the maintenance socket, webhook workers.
 
 pub mod admission;
+pub mod certificate;
+pub mod failures;
+pub mod http;
+pub mod maintenance;
 pub mod refusals;
 pub mod stream;
 pub mod tcp;
 pub mod tls;
+pub mod udp;
 pub mod webhook;

@@ -1,32 +1,33 @@
 //! Certificates: one chain and key for every TLS listener, reloaded when the files change.
 
 use std::fmt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
-use std::{fs, io};
 
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::NoServerSessionStorage;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, ServerConfig};
 
-/// The largest certificate or key file that is read.
-const FILE_MAX: u64 = 1 << 20;
+use super::certificate;
+use crate::hub::file_stamp::{Stamp, stamp};
 
 /// The certificate in force, for each kind of listener. New connections take the current one;
 /// those that exist keep what they began with.
 #[derive(Debug)]
 pub struct Certificates {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Clone)]
+struct Files {
     certificate: PathBuf,
     private_key: PathBuf,
-    state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
+    files: Files,
     configs: Configs,
     /// The files as they were when last read, whether they were good or not.
     seen: [Stamp; 2],
@@ -38,26 +39,11 @@ struct Configs {
     api: Arc<ServerConfig>,
 }
 
-/// What tells one state of a file from the next. `None`: the file cannot be examined.
-type Stamp = Option<(SystemTime, u64, u64)>;
-
-/// Why a certificate and key cannot be used. Each sentence names the file to mend.
+/// Why TLS cannot be served. Each sentence names who must act.
 #[derive(Debug)]
 pub enum TlsError {
-    /// The file cannot be read.
-    Read(PathBuf, io::Error),
-    /// The file is larger than any certificate chain or key.
-    TooLarge(PathBuf),
-    /// The file is not PEM.
-    NotPem(PathBuf),
-    /// The file has no certificate in it.
-    NoCertificate(PathBuf),
-    /// The file has no private key in it.
-    NoKey(PathBuf),
-    /// The certificate and the key do not belong together.
-    Mismatch(PathBuf, PathBuf),
-    /// The certificate or the key is of a kind that cannot be used.
-    Unusable(PathBuf, PathBuf, rustls::Error),
+    /// The certificate or its key cannot be used; the sentence names the file to mend.
+    Files(String),
     /// The machine gave no random bytes, or the provider is incomplete.
     Provider(rustls::Error),
 }
@@ -65,37 +51,7 @@ pub enum TlsError {
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Read(path, error) => write!(
-                f,
-                "{} cannot be read ({error}): the service's user needs the file and the right to read it",
-                path.display()
-            ),
-            Self::TooLarge(path) => {
-                write!(f, "{} is larger than {FILE_MAX} bytes: it is not a PEM file of ours", path.display())
-            }
-            Self::NotPem(path) => {
-                write!(f, "{} is not whole PEM text: write it again from its source", path.display())
-            }
-            Self::NoCertificate(path) => write!(
-                f,
-                "{} holds no certificate: put the chain there as PEM, the server's certificate first",
-                path.display()
-            ),
-            Self::NoKey(path) => {
-                write!(f, "{} holds no private key: put it there as unencrypted PEM", path.display())
-            }
-            Self::Mismatch(certificate, key) => write!(
-                f,
-                "{} and {} do not belong together: write both files of one pair",
-                certificate.display(),
-                key.display()
-            ),
-            Self::Unusable(certificate, key, error) => write!(
-                f,
-                "{} with {} cannot be used ({error}): take an ECDSA P-256 certificate, or RSA, P-384 or Ed25519",
-                certificate.display(),
-                key.display()
-            ),
+            Self::Files(sentence) => f.write_str(sentence),
             Self::Provider(error) => write!(f, "TLS cannot be set up on this machine ({error})"),
         }
     }
@@ -106,13 +62,10 @@ impl std::error::Error for TlsError {}
 impl Certificates {
     /// Reads the PEM chain and the PEM key.
     pub fn load(certificate: &Path, private_key: &Path) -> Result<Self, TlsError> {
+        let files = Files { certificate: certificate.to_owned(), private_key: private_key.to_owned() };
         let seen = [stamp(certificate), stamp(private_key)];
         let configs = read(certificate, private_key)?;
-        Ok(Self {
-            certificate: certificate.to_owned(),
-            private_key: private_key.to_owned(),
-            state: Mutex::new(State { configs, seen }),
-        })
+        Ok(Self { state: Mutex::new(State { files, configs, seen }) })
     }
 
     /// The configuration for new sessions on the TCP port: no application protocol.
@@ -125,15 +78,25 @@ impl Certificates {
         Arc::clone(&self.lock().configs.api)
     }
 
+    /// From now on these files, if they are a good pair.
+    pub fn use_files(&self, certificate: &Path, private_key: &Path) -> Result<(), TlsError> {
+        let seen = [stamp(certificate), stamp(private_key)];
+        let configs = read(certificate, private_key)?;
+        let files = Files { certificate: certificate.to_owned(), private_key: private_key.to_owned() };
+        *self.lock() = State { files, configs, seen };
+        Ok(())
+    }
+
     /// Takes up changed files; to be called every second. `true`: a new certificate is in force.
     /// An error is told once for each change; what was in force stays.
     pub fn reload_if_changed(&self) -> Result<bool, TlsError> {
+        let Files { certificate, private_key } = self.lock().files.clone();
         // The stamps are taken before the files are read: what changes meanwhile is read again next time.
-        let now = [stamp(&self.certificate), stamp(&self.private_key)];
+        let now = [stamp(&certificate), stamp(&private_key)];
         if std::mem::replace(&mut self.lock().seen, now) == now {
             return Ok(false);
         }
-        let configs = read(&self.certificate, &self.private_key)?;
+        let configs = read(&certificate, &private_key)?;
         self.lock().configs = configs;
         Ok(true)
     }
@@ -143,54 +106,23 @@ impl Certificates {
     }
 }
 
-fn stamp(path: &Path) -> Stamp {
-    let metadata = fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
-}
-
 fn read(certificate: &Path, private_key: &Path) -> Result<Configs, TlsError> {
-    let pem = read_bounded(certificate)?;
-    let chain = CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| TlsError::NotPem(certificate.to_owned()))?;
-    if chain.is_empty() {
-        return Err(TlsError::NoCertificate(certificate.to_owned()));
+    let (pair, doubt) = certificate::load(certificate, private_key).map_err(TlsError::Files)?;
+    if let Some(doubt) = doubt {
+        log::warn!("event=certificate_doubtful detail=\"{doubt}\"");
     }
-    let pem = read_bounded(private_key)?;
-    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
-        pem::Error::NoItemsFound => TlsError::NoKey(private_key.to_owned()),
-        _ => TlsError::NotPem(private_key.to_owned()),
-    })?;
-    let built = server_config(chain, key);
-    let sessions = built.map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => {
-            TlsError::Mismatch(certificate.to_owned(), private_key.to_owned())
-        }
-        rustls::Error::FailedToGetRandomBytes => TlsError::Provider(error),
-        other => TlsError::Unusable(certificate.to_owned(), private_key.to_owned(), other),
-    })?;
+    let sessions = server_config(pair).map_err(TlsError::Provider)?;
     let mut api = sessions.clone();
     api.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Configs { sessions: Arc::new(sessions), api: Arc::new(api) })
 }
 
-fn read_bounded(path: &Path) -> Result<Vec<u8>, TlsError> {
-    let failed = |error| TlsError::Read(path.to_owned(), error);
-    if fs::metadata(path).map_err(failed)?.len() > FILE_MAX {
-        return Err(TlsError::TooLarge(path.to_owned()));
-    }
-    fs::read(path).map_err(failed)
-}
-
-fn server_config(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-) -> Result<ServerConfig, rustls::Error> {
+fn server_config(pair: Arc<CertifiedKey>) -> Result<ServerConfig, rustls::Error> {
     let fast_aes = cpu_has_aes();
     let mut config = ServerConfig::builder_with_provider(Arc::new(provider(fast_aes)))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_single_cert(chain, key)?;
+        .with_cert_resolver(Arc::new(Always(pair)));
     // Clients prefer AES by habit; on a board without AES instructions that costs us several times as much.
     config.ignore_client_order = !fast_aes;
     // Resumption lives in the client's ticket: nothing grows here with the number of clients.
@@ -200,6 +132,16 @@ fn server_config(
     // Without it a TLS 1.2 session is not bound to its handshake (triple handshake attack).
     config.require_ems = true;
     Ok(config)
+}
+
+/// One certificate for every name: devices connect by address as often as by name.
+#[derive(Debug)]
+struct Always(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for Always {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
 }
 
 fn provider(fast_aes: bool) -> CryptoProvider {
@@ -230,6 +172,8 @@ fn cpu_has_aes() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     struct Pair {
@@ -274,23 +218,6 @@ mod tests {
         assert!(certificates.sessions().require_ems);
         assert!(!certificates.sessions().session_storage.can_cache());
         assert!(certificates.sessions().ticketer.enabled());
-    }
-
-    #[test]
-    fn each_mistake_names_its_file() {
-        let pair = Pair::new();
-        let text = |pair: &Pair| pair.load().map(|_| ()).unwrap_err().to_string();
-        fs::write(pair.certificate(), "").unwrap();
-        assert!(text(&pair).contains("server.crt holds no certificate"), "{}", text(&pair));
-        pair.write(&fresh());
-        fs::write(pair.key(), "").unwrap();
-        assert!(text(&pair).contains("server.key holds no private key"), "{}", text(&pair));
-        fs::write(pair.key(), "-----BEGIN PRIVATE KEY-----\n!!!\n-----END PRIVATE KEY-----\n").unwrap();
-        assert!(text(&pair).contains("server.key is not whole PEM"), "{}", text(&pair));
-        fs::write(pair.key(), fresh().1).unwrap();
-        assert!(text(&pair).contains("do not belong together"), "{}", text(&pair));
-        fs::remove_file(pair.key()).unwrap();
-        assert!(text(&pair).contains("server.key cannot be read"), "{}", text(&pair));
     }
 
     #[test]

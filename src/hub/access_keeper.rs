@@ -3,15 +3,12 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
 
 use super::access_file::{self, AccessFileError};
+use super::file_stamp::{Stamp, stamp};
 use super::{Hub, lock};
 use crate::router::access::{AccessList, AccessRefusal};
 use crate::wire::{ACL_ITEM_LEN, AclItem, GroupName};
-
-/// What a file looked like when it was last read or written.
-type Stamp = Option<(SystemTime, u64, u64)>;
 
 /// Why a list did not take effect. The one in force stays.
 #[derive(Debug)]
@@ -40,7 +37,7 @@ impl std::error::Error for ReplaceError {}
 #[derive(Debug)]
 pub struct AccessKeeper {
     hub: Arc<Hub>,
-    path: PathBuf,
+    path: Mutex<PathBuf>,
     /// One list at a time; so disk work never takes more than one thread, whatever comes in.
     turn: smol::lock::Mutex<()>,
     seen: Mutex<Stamp>,
@@ -50,7 +47,13 @@ impl AccessKeeper {
     /// A keeper of this file, whose content is in force already.
     pub fn new(hub: Arc<Hub>, path: PathBuf) -> Self {
         let seen = stamp(&path);
-        Self { hub, path, turn: smol::lock::Mutex::new(()), seen: Mutex::new(seen) }
+        Self { hub, path: Mutex::new(path), turn: smol::lock::Mutex::new(()), seen: Mutex::new(seen) }
+    }
+
+    /// The file is another one now; its content is in force already.
+    pub fn use_file(&self, path: PathBuf) {
+        *lock(&self.seen) = stamp(&path);
+        *lock(&self.path) = path;
     }
 
     /// Takes a list as TCP brings it; the number of objects in it.
@@ -69,7 +72,7 @@ impl AccessKeeper {
         let groups = self.groups();
         let known = |group: &GroupName| groups.contains(group);
         let list = AccessList::build(items, known).map_err(ReplaceError::Refused)?;
-        let path = self.path.clone();
+        let path = lock(&self.path).clone();
         let stored = smol::unblock(move || {
             let stored = access_file::store(&path, &list);
             (stored.map(|()| list), stamp(&path))
@@ -85,7 +88,7 @@ impl AccessKeeper {
     /// Takes up the file if somebody changed it; to be called every second. `Some`: how many objects it has now.
     /// A file that cannot be used changes nothing and is told once for each change.
     pub async fn reload_if_changed(&self) -> Result<Option<usize>, AccessFileError> {
-        let now = stamp(&self.path);
+        let now = stamp(&lock(&self.path));
         if *lock(&self.seen) == now {
             return Ok(None);
         }
@@ -94,7 +97,7 @@ impl AccessKeeper {
             return Ok(None);
         }
         let groups = self.groups();
-        let path = self.path.clone();
+        let path = lock(&self.path).clone();
         let list = smol::unblock(move || access_file::load(&path, |group| groups.contains(group))).await?;
         let count = list.len();
         if self.hub.with_router(|router| *router.access() == list) {
@@ -107,10 +110,4 @@ impl AccessKeeper {
     fn groups(&self) -> Vec<GroupName> {
         self.hub.with_router(|router| router.groups().collect())
     }
-}
-
-fn stamp(path: &std::path::Path) -> Stamp {
-    use std::os::unix::fs::MetadataExt as _;
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
 }

@@ -10,7 +10,8 @@ use super::WebhookSink;
 use super::http_call::Slot;
 use super::outbox::{Kind, Outbox, Verdict};
 use crate::router::{
-    Answer, CentralSession, ConnectionId, Effects, LoginRefusal, Queued, Tag, Ticket, WebhookRequest,
+    Answer, CentralSession, ConnectionId, Effects, LoginRefusal, Queued, Tag, Ticket, WebhookRefusal,
+    WebhookRequest,
 };
 use crate::wire::{CloseCode, TOKEN_LEN, Token, Transmission, verdict_byte};
 
@@ -73,8 +74,8 @@ impl Effects for Dispatch<'_> {
         }
     }
 
-    fn ask_webhook(&mut self, request: WebhookRequest<'_>) -> bool {
-        self.webhooks.is_some_and(|webhooks| webhooks.request(request))
+    fn ask_webhook(&mut self, request: WebhookRequest<'_>) -> Result<(), WebhookRefusal> {
+        self.webhooks.ok_or(WebhookRefusal::NoRoom)?.request(request)
     }
 
     fn central_changed(&mut self, session: Option<CentralSession>) {

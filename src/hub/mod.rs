@@ -6,9 +6,12 @@
 
 pub mod access_file;
 pub mod access_keeper;
+pub mod backend;
 mod dispatch;
+pub mod file_stamp;
 mod http_call;
 pub mod outbox;
+pub mod status;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -21,7 +24,8 @@ use crate::journal::{MemoryLog, Message, OnFull, Seq};
 use crate::limits::{MEMORY_LOG_BYTES, TELEMETRY_WINDOW};
 use crate::router::access::AccessList;
 use crate::router::{
-    Command, ConnectionId, Ending, Login, Origin, Queued, Router, Settings, Ticket, WebhookRequest,
+    Command, ConnectionId, Ending, Login, Origin, Queued, Router, Settings, Ticket, WebhookRefusal,
+    WebhookRequest,
 };
 use crate::wire::{AuthKey, Datagram, Format, Payload, Transmission, Uid};
 use dispatch::Dispatch;
@@ -35,11 +39,11 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What carries requests and telemetry to the central's webhooks. Calls only queue; `false`: no room.
+/// What carries requests and telemetry to the central's webhooks. Calls only queue.
 pub trait WebhookSink: Send + Sync {
     /// Queues an object's request.
-    fn request(&self, request: WebhookRequest<'_>) -> bool;
-    /// Queues a telemetry message.
+    fn request(&self, request: WebhookRequest<'_>) -> Result<(), WebhookRefusal>;
+    /// Queues a telemetry message; `false`: no room.
     fn telemetry(&self, uid: Uid, seq: Seq, format: Format, data: &[u8]) -> bool;
     /// Gives back what is queued and not under way, in no order; what is under way reports for itself.
     fn recall_telemetry(&self) -> Vec<Seq>;
@@ -168,10 +172,10 @@ impl Hub {
         look(&lock(&self.core).router)
     }
 
-    /// Looks at messages and how far they got.
-    pub fn with_messages<T>(&self, look: impl FnOnce(&MemoryLog, &Central) -> T) -> T {
+    /// Looks at everything at the same moment, so that sums agree.
+    pub fn look<T>(&self, look: impl FnOnce(&Router, &MemoryLog, &Central) -> T) -> T {
         let core = lock(&self.core);
-        look(&core.log, &core.central)
+        look(&core.router, &core.log, &core.central)
     }
 
     /// Orders every connection of a peer to close with this code.

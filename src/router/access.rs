@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Bound;
 
 use crate::limits::ACL_ITEMS_MAX;
 use crate::wire::{AclItem, AuthKey, GroupName, Uid};
@@ -135,6 +136,11 @@ impl AccessList {
     /// Every object, in an order that depends on nothing but the UIDs.
     pub fn iter(&self) -> impl Iterator<Item = (&Uid, &AccessEntry)> {
         self.entries.iter()
+    }
+
+    /// The objects from a UID on, in order.
+    pub fn range(&self, start: Bound<Uid>) -> impl Iterator<Item = (&Uid, &AccessEntry)> {
+        self.entries.range((start, Bound::Unbounded))
     }
 
     /// How many objects there are.

@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use super::presence::{Answered, NotTaken};
-use super::{Answer, Count, Effects, Queued, Router, Serial, Tag, Ticket, Timer, WebhookRequest};
+use super::{
+    Answer, Count, Effects, Queued, Router, Serial, Tag, Ticket, Timer, WebhookRefusal, WebhookRequest,
+};
 use crate::limits::{ASKED_MAX, ASKED_PER_OBJECT_MAX};
 use crate::wire::{
     Decoded, Payload, RESPONSE_ALREADY_USED, RESPONSE_NOT_FOUND, RESPONSE_NOT_VALID, RESPONSE_TIMED_OUT,
@@ -265,19 +267,21 @@ impl Router {
             return;
         }
         match self.try_ask(now, uid, number, payload, effects) {
-            Some(asked) => {
+            Ok(asked) => {
                 self.counts.add(Count::RequestsStarted);
                 self.asked_total += 1;
                 self.timers.add(asked.deadline, Timer::Asked { uid, number });
                 self.peers.entry(uid).or_default().asked.insert(number, asked);
             }
-            None => {
-                self.counts.add(Count::RequestsNotFound);
-                self.answer_object(uid, number, RESPONSE_NOT_FOUND, Payload::EMPTY, effects);
+            Err(code) => {
+                let failed = code == RESPONSE_NOT_VALID;
+                self.counts.add(if failed { Count::RequestsFailed } else { Count::RequestsNotFound });
+                self.answer_object(uid, number, code, Payload::EMPTY, effects);
             }
         }
     }
 
+    /// Hands an object's request to the central; the response code if that cannot be.
     fn try_ask(
         &mut self,
         now: Instant,
@@ -285,20 +289,20 @@ impl Router {
         number: u16,
         payload: Payload<'_>,
         effects: &mut impl Effects,
-    ) -> Option<Asked> {
-        let (_, group) = self.group(uid)?;
+    ) -> Result<Asked, u8> {
+        let (_, group) = self.group(uid).ok_or(RESPONSE_NOT_FOUND)?;
         let judged = Self::takes_payload(group, payload);
         let rate = group.rate;
-        let peer = self.peers.get_mut(&uid)?;
+        let peer = self.peers.get_mut(&uid).ok_or(RESPONSE_NOT_FOUND)?;
         let judged = judged.and_then(|()| {
             if Self::within_rate(&mut peer.allowance, rate, now) { Ok(()) } else { Err(Count::RateExceeded) }
         });
         if let Err(count) = judged {
             self.counts.add(count);
-            return None;
+            return Err(RESPONSE_NOT_FOUND);
         }
         if peer.asked.len() >= ASKED_PER_OBJECT_MAX || self.asked_total >= ASKED_MAX {
-            return None;
+            return Err(RESPONSE_NOT_FOUND);
         }
         let serial = self.next_serial();
         let request = Transmission::Request { uid: Some(uid), number, payload };
@@ -307,14 +311,15 @@ impl Router {
             None => Err(NotTaken::Absent),
         };
         match by_session {
-            Ok(()) => {
-                Some(Asked { serial, way: Way::Session, deadline: now + self.settings.request_timeout })
-            }
-            Err(NotTaken::TooLarge | NotTaken::Full) => None,
+            Ok(()) => Ok(Asked { serial, way: Way::Session, deadline: now + self.settings.request_timeout }),
+            Err(NotTaken::TooLarge | NotTaken::Full) => Err(RESPONSE_NOT_FOUND),
             Err(NotTaken::Absent) => {
-                let deadline = now + self.settings.webhook_timeout?;
-                let request = WebhookRequest { uid, number, serial, payload, deadline };
-                effects.ask_webhook(request).then_some(Asked { serial, way: Way::Webhook, deadline })
+                let deadline = now + self.settings.webhook_timeout.ok_or(RESPONSE_NOT_FOUND)?;
+                match effects.ask_webhook(WebhookRequest { uid, number, serial, payload, deadline }) {
+                    Ok(()) => Ok(Asked { serial, way: Way::Webhook, deadline }),
+                    Err(WebhookRefusal::NoRoom) => Err(RESPONSE_NOT_FOUND),
+                    Err(WebhookRefusal::Failing) => Err(RESPONSE_NOT_VALID),
+                }
             }
         }
     }

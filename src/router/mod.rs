@@ -92,8 +92,8 @@ pub trait Effects {
     fn close(&mut self, connection: ConnectionId, code: CloseCode);
     /// An HTTP call has its answer.
     fn answer(&mut self, ticket: Ticket, answer: Answer<'_>);
-    /// An object's request goes to the request webhook; `false` if it takes no more.
-    fn ask_webhook(&mut self, request: WebhookRequest<'_>) -> bool;
+    /// An object's request goes to the request webhook.
+    fn ask_webhook(&mut self, request: WebhookRequest<'_>) -> Result<(), WebhookRefusal>;
     /// The central's session became live, or is no longer.
     fn central_changed(&mut self, session: Option<CentralSession>);
     /// Eight fresh random bytes.
@@ -133,6 +133,15 @@ pub struct WebhookRequest<'a> {
     pub payload: Payload<'a>,
     /// When the object stops waiting.
     pub deadline: Instant,
+}
+
+/// Why the webhook does not take a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebhookRefusal {
+    /// Too much waits for it, or there is none: the request cannot be handed over.
+    NoRoom,
+    /// It failed a moment ago and is not asked again yet: it does not answer correctly.
+    Failing,
 }
 
 /// Why a login is refused. The client sees the same byte for all of them.

@@ -1,4 +1,273 @@
 //! Building, starting, reloading and draining the concentrator; its configuration.
+//!
+//! [`Service::start`] takes a checked configuration to a running concentrator, [`Service::reload`] takes up changes,
+//! [`Service::drain`] ends it so that nothing acknowledged is lost. `run` and `demo` use the same three.
 
-pub mod certificate;
 pub mod config;
+mod listen;
+mod settings;
+mod state;
+mod view;
+mod watch;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use smol::channel::{Receiver, Sender};
+use smol::{Executor, Task};
+
+use crate::endpoint::admission::Admission;
+use crate::endpoint::http::api::Api;
+use crate::endpoint::http::server::Server;
+use crate::endpoint::maintenance::Maintenance;
+use crate::endpoint::tcp::TcpServer;
+use crate::endpoint::tls::Certificates;
+use crate::endpoint::udp::UdpServer;
+use crate::endpoint::webhook::Webhooks;
+use crate::hub::access_keeper::AccessKeeper;
+use crate::hub::backend::Backend;
+use crate::hub::status::Status;
+use crate::hub::{Hub, access_file, lock};
+use crate::router::access::AccessList;
+use crate::wire::{CloseCode, GroupName};
+use config::Config;
+use state::StateFolder;
+use view::View;
+
+/// Threads of the executor at most; more cores than that are for the system's own work.
+const THREADS_MAX: usize = 4;
+/// How long held HTTP calls may still wait for their answers at the end.
+const CALLS_GRACE: Duration = Duration::from_secs(3);
+/// How long sessions may take to hear that they end, and webhooks to finish.
+const GOODBYE_GRACE: Duration = Duration::from_secs(2);
+/// How often the end looks whether it is reached.
+const DRAIN_STEP: Duration = Duration::from_millis(20);
+
+/// A running concentrator.
+#[derive(Debug)]
+pub struct Service {
+    view: Arc<View>,
+    api: Arc<Api>,
+    server: Arc<Mutex<Server>>,
+    certificates: Arc<Certificates>,
+    config: Mutex<Config>,
+    addresses: Addresses,
+    maintenance: Maintenance,
+    listeners: Mutex<Vec<Task<()>>>,
+    _upkeep: Vec<Task<()>>,
+    stop: Sender<()>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    _state: StateFolder,
+}
+
+/// Where the concentrator listens: what the configuration says, with the ports that the system chose for 0.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    /// TCP.
+    pub sessions: SocketAddr,
+    /// UDP.
+    pub telemetry: SocketAddr,
+    /// HTTPS.
+    pub api: SocketAddr,
+}
+
+impl Service {
+    /// Starts everything. The sentence says what is wrong and who must act.
+    pub fn start(config: Config) -> Result<Self, String> {
+        let state = StateFolder::take(&config.state_dir, config.environment)?;
+        let certificates = Certificates::load(&config.tls.certificate, &config.tls.private_key)
+            .map_err(|error| error.to_string())?;
+        let certificates = Arc::new(certificates);
+        let access = load_access(&config)?;
+
+        let listener = listen::tcp("sessions.listen", config.sessions.listen)?;
+        let socket = listen::udp("telemetry.listen", config.telemetry.listen)?;
+        let api_listener = listen::tcp("api.listen", config.api.listen)?;
+        let local = |address: io::Result<SocketAddr>| address.map_err(|error| error.to_string());
+        let addresses = Addresses {
+            sessions: local(listener.get_ref().local_addr())?,
+            telemetry: local(socket.get_ref().local_addr())?,
+            api: local(api_listener.get_ref().local_addr())?,
+        };
+
+        let has_telemetry_webhook = config.central.webhooks.telemetry.is_some();
+        let hub =
+            Hub::new(settings::router(&config), access, settings::on_full(&config), has_telemetry_webhook);
+        let webhooks =
+            Webhooks::start(&settings::webhooks(&config)?, &hub).map_err(|error| error.to_string())?;
+        let access = Arc::new(AccessKeeper::new(Arc::clone(&hub), config.access.file.clone()));
+        let tcp = Arc::new(TcpServer::new(
+            Arc::clone(&hub),
+            Admission::new(settings::session_limits(&config)),
+            Arc::clone(&certificates),
+            Arc::clone(&access),
+            settings::tcp(&config),
+        ));
+        let udp = Arc::new(UdpServer::new(Arc::clone(&hub), config.telemetry.max_datagram));
+        let view = Arc::new(View::new(hub, access, tcp, udp, webhooks, &config));
+        let api = Arc::new(Api::new(Arc::clone(&view) as Arc<dyn Backend>, settings::api(&config)));
+
+        let executor = Arc::new(Executor::new());
+        let server = Server::start(
+            &executor,
+            api_listener,
+            Arc::clone(&certificates),
+            Admission::new(settings::api_limits(&config)),
+            Arc::clone(&api),
+        );
+        let server = Arc::new(Mutex::new(server));
+        view.set_api(&api, &server);
+        let listeners = vec![
+            executor.spawn(Arc::clone(&view.tcp).accept(listener, Arc::clone(&executor))),
+            executor.spawn(Arc::clone(&view.udp).receive(socket)),
+        ];
+        let upkeep = vec![
+            executor.spawn(watch::deadlines(Arc::clone(&view.hub))),
+            executor.spawn(watch::every_second(Arc::clone(&certificates), Arc::clone(&view))),
+        ];
+        let maintenance = Maintenance::start(&config.maintenance.socket, Arc::clone(&api))
+            .map_err(|error| error.to_string())?;
+        let (stop, stopped) = smol::channel::bounded(1);
+        let threads = start_threads(&executor, &stopped)?;
+        log::info!(
+            "event=started version={} environment={} sessions={} telemetry={} api={}",
+            env!("CARGO_PKG_VERSION"),
+            config.environment.name(),
+            addresses.sessions,
+            addresses.telemetry,
+            addresses.api
+        );
+        Ok(Self {
+            view,
+            api,
+            server,
+            certificates,
+            config: Mutex::new(config),
+            addresses,
+            maintenance,
+            listeners: Mutex::new(listeners),
+            _upkeep: upkeep,
+            stop,
+            threads: Mutex::new(threads),
+            _state: state,
+        })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// What it is doing.
+    pub fn status(&self) -> Status {
+        self.view.status()
+    }
+
+    /// Takes up a changed configuration, whole or not at all. Gives the keys whose change needs a restart.
+    pub fn reload(&self, mut config: Config) -> Result<Vec<&'static str>, String> {
+        let mut current = lock(&self.config);
+        let needs_restart = keep_what_needs_a_restart(&current, &mut config);
+        // All that can fail comes first.
+        let access = load_access(&config)?;
+        let webhooks = settings::webhooks(&config)?;
+        self.certificates
+            .use_files(&config.tls.certificate, &config.tls.private_key)
+            .map_err(|error| error.to_string())?;
+        let view = &self.view;
+        view.webhooks.pool().reconfigure(&webhooks).map_err(|error| error.to_string())?;
+
+        let has_telemetry_webhook = config.central.webhooks.telemetry.is_some();
+        view.hub.reconfigure(settings::router(&config), settings::on_full(&config), has_telemetry_webhook);
+        view.access.use_file(config.access.file.clone());
+        if view.hub.with_router(|router| *router.access() != access) {
+            view.hub.replace_access(access);
+        }
+        view.tcp.set_settings(settings::tcp(&config));
+        view.tcp.admission.set_limits(settings::session_limits(&config));
+        view.udp.set_max_datagram(config.telemetry.max_datagram);
+        self.api.set_settings(settings::api(&config));
+        lock(&self.server).set_limits(settings::api_limits(&config));
+        view.set_facts(&config);
+        *current = config;
+        Ok(needs_restart)
+    }
+
+    /// Ends it: no new connections; held HTTP calls get their answer or, after a while, 0xA1; sessions are told that
+    /// they are kept; then everything stops. Takes a few seconds at most.
+    pub fn drain(self) {
+        log::info!("event=stopping");
+        self.view.set_draining();
+        let hub = &self.view.hub;
+        lock(&self.listeners).clear();
+        lock(&self.server).drain();
+        wait(CALLS_GRACE, || hub.open_counts().1 == 0);
+        hub.time_out_http_calls();
+        hub.close_all(CloseCode::ResourcesFreed);
+        let is_quiet = || self.view.tcp.admission.connections() == 0 && lock(&self.server).connections() == 0;
+        wait(GOODBYE_GRACE, is_quiet);
+        self.view.webhooks.pool().stop(GOODBYE_GRACE);
+        drop(self.maintenance);
+        self.stop.close();
+        for thread in lock(&self.threads).drain(..) {
+            let _ended = thread.join();
+        }
+        log::info!("event=stopped");
+    }
+}
+
+fn wait(grace: Duration, is_done: impl Fn() -> bool) {
+    let deadline = Instant::now() + grace;
+    while !is_done() && Instant::now() < deadline {
+        std::thread::sleep(DRAIN_STEP);
+    }
+}
+
+fn load_access(config: &Config) -> Result<AccessList, String> {
+    let known = |group: &GroupName| config.groups.contains_key(group);
+    access_file::load(&config.access.file, known).map_err(|error| error.to_string())
+}
+
+/// Puts back what cannot change while the program runs, and names it.
+fn keep_what_needs_a_restart(current: &Config, next: &mut Config) -> Vec<&'static str> {
+    let mut kept = Vec::new();
+    let mut keep = |key, is_changed| {
+        if is_changed {
+            kept.push(key);
+        }
+    };
+    keep("environment", current.environment != next.environment);
+    keep("state_dir", current.state_dir != next.state_dir);
+    keep("sessions.listen", current.sessions.listen != next.sessions.listen);
+    keep("telemetry.listen", current.telemetry.listen != next.telemetry.listen);
+    keep("api.listen", current.api.listen != next.api.listen);
+    keep("maintenance.socket", current.maintenance.socket != next.maintenance.socket);
+    next.environment = current.environment;
+    next.state_dir.clone_from(&current.state_dir);
+    next.sessions.listen = current.sessions.listen;
+    next.telemetry.listen = current.telemetry.listen;
+    next.api.listen = current.api.listen;
+    next.maintenance.clone_from(&current.maintenance);
+    kept
+}
+
+fn start_threads(
+    executor: &Arc<Executor<'static>>,
+    stopped: &Receiver<()>,
+) -> Result<Vec<JoinHandle<()>>, String> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    (0..cores.min(THREADS_MAX))
+        .map(|number| {
+            let executor = Arc::clone(executor);
+            let stopped = stopped.clone();
+            Builder::new()
+                .name(format!("executor-{number}"))
+                .spawn(move || {
+                    let _closed = smol::block_on(executor.run(stopped.recv()));
+                })
+                .map_err(|error| format!("the system gives no threads: {error}"))
+        })
+        .collect()
+}

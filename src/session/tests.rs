@@ -1,3 +1,5 @@
+//! Every pair of state and transmission, and every deadline.
+
 use super::*;
 use crate::wire::{AclItem, AuthKey, Format, GroupName, Token, WireError};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use iotsocketd::limits::ASKED_PER_OBJECT_MAX;
-use iotsocketd::router::{Command, Count, Origin};
+use iotsocketd::router::{Command, Count, Origin, WebhookRefusal};
 use iotsocketd::wire::Uid;
 
 use crate::bench::*;
@@ -88,9 +88,18 @@ fn a_webhook_that_takes_too_long_is_not_valid_and_its_answer_dropped() {
 fn a_full_webhook_is_not_found() {
     let mut bench = with_webhook();
     let a = bench.login("a");
-    bench.recorder.webhook_full = true;
+    bench.recorder.webhook_refusal = Some(WebhookRefusal::NoRoom);
     let not_found = response(a, 7, 0xa0, "");
     assert_eq!(bench.object_asks(a, 7, "q"), [Seen::Webhook(7, "q".to_owned()), not_found]);
+}
+
+#[test]
+fn a_webhook_that_failed_a_moment_ago_is_not_valid() {
+    let mut bench = with_webhook();
+    let a = bench.login("a");
+    bench.recorder.webhook_refusal = Some(WebhookRefusal::Failing);
+    let not_valid = response(a, 7, 1, "");
+    assert_eq!(bench.object_asks(a, 7, "q"), [Seen::Webhook(7, "q".to_owned()), not_valid]);
 }
 
 #[test]

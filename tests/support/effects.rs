@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use iotsocketd::limits::OUTGOING_MAX;
 use iotsocketd::router::{
-    Answer, CentralSession, ConnectionId, Effects, LoginRefusal, Queued, Serial, Tag, Ticket, WebhookRequest,
+    Answer, CentralSession, ConnectionId, Effects, LoginRefusal, Queued, Serial, Tag, Ticket, WebhookRefusal,
+    WebhookRequest,
 };
 use iotsocketd::wire::{CloseCode, TOKEN_LEN, Token, Transmission, Uid};
 
@@ -29,13 +30,13 @@ pub enum Effect {
         data: Vec<u8>,
         made_here: bool,
     },
-    /// A request for the webhook, and whether it was taken.
+    /// A request for the webhook, and why it was not taken.
     Webhook {
         uid: Uid,
         number: u16,
         serial: Serial,
         data: Vec<u8>,
-        taken: bool,
+        refusal: Option<WebhookRefusal>,
     },
     Central(Option<CentralSession>),
 }
@@ -47,8 +48,8 @@ pub struct Recorder {
     pub effects: Vec<Effect>,
     /// Bytes queued for each open connection and not taken by its peer.
     pub outstanding: HashMap<ConnectionId, usize>,
-    /// Whether the request webhook takes no more.
-    pub webhook_full: bool,
+    /// Why the request webhook takes nothing.
+    pub webhook_refusal: Option<WebhookRefusal>,
     tokens: u64,
 }
 
@@ -96,11 +97,11 @@ impl Effects for Recorder {
         self.effects.push(Effect::Answer { ticket, code: answer.code, data, made_here: answer.made_here });
     }
 
-    fn ask_webhook(&mut self, request: WebhookRequest<'_>) -> bool {
+    fn ask_webhook(&mut self, request: WebhookRequest<'_>) -> Result<(), WebhookRefusal> {
         let WebhookRequest { uid, number, serial, payload, .. } = request;
-        let (data, taken) = (payload.data().to_vec(), !self.webhook_full);
-        self.effects.push(Effect::Webhook { uid, number, serial, data, taken });
-        taken
+        let (data, refusal) = (payload.data().to_vec(), self.webhook_refusal);
+        self.effects.push(Effect::Webhook { uid, number, serial, data, refusal });
+        refusal.map_or(Ok(()), Err)
     }
 
     fn central_changed(&mut self, session: Option<CentralSession>) {

@@ -1,15 +1,17 @@
 //! The end of a connection: what was not handed over goes back to the router, and the peer is told why.
 
 use std::io;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use async_io::Async;
 use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::live::{Live, SessionEnd};
 use super::{TcpCause, TcpServer, until};
-use crate::endpoint::stream::Stream;
+use crate::endpoint::stream::{Metered, Stream};
 use crate::router::Ending;
-use crate::wire::{CloseCode, Transmission, verdict_byte};
+use crate::wire::{CloseCode, InitiationReply, Transmission, verdict_byte};
 
 /// How long a peer may take to hear our last words.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -80,6 +82,15 @@ pub async fn refuse(stream: &mut Stream) {
     let told: io::Result<()> = told.await;
     if told.is_ok() {
         linger(stream).await;
+    }
+}
+
+/// Tells a client that there is no place for it, whatever it has to say.
+pub async fn turn_away(io: Async<TcpStream>) {
+    let mut stream = Stream::Plain(Metered::new(io));
+    let told = stream.write_all(&InitiationReply::REFUSED);
+    if until(Instant::now() + GOODBYE_TIMEOUT, told).await.is_some_and(|told| told.is_ok()) {
+        linger(&mut stream).await;
     }
 }
 

@@ -10,6 +10,7 @@ mod writer;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,9 @@ use crate::session;
 
 /// A pause after the system could not give a connection (no descriptors left): it is not asked in a loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections above the bound that are told so at a time; more are closed without a word.
+const TURNED_AWAY_MAX: usize = 64;
 
 /// What the configuration says about the TCP server.
 #[derive(Debug, Clone)]
@@ -51,6 +55,8 @@ pub struct TcpServer {
     /// What is refused.
     pub refusals: Refusals<TcpCause>,
     settings: Mutex<Settings>,
+    /// Connections above the bound that are just being told so.
+    turned_away: AtomicUsize,
 }
 
 /// Why a connection or a session was refused or ended.
@@ -144,6 +150,7 @@ impl TcpServer {
             access,
             refusals: Refusals::new("sessions"),
             settings: Mutex::new(settings),
+            turned_away: AtomicUsize::new(0),
         }
     }
 
@@ -177,8 +184,21 @@ impl TcpServer {
                 // nobody waits for its handle.
                 executor.spawn(Arc::clone(self).serve(io, source, permit)).detach();
             }
-            Err(refusal) => self.refusals.note(TcpCause::Full, &source, &refusal),
+            Err(refusal) => {
+                self.refusals.note(TcpCause::Full, &source, &refusal);
+                if self.turned_away.fetch_add(1, Ordering::Relaxed) < TURNED_AWAY_MAX {
+                    executor.spawn(Arc::clone(self).turn_away(io)).detach();
+                } else {
+                    self.turned_away.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
         }
+    }
+
+    /// Tells a client that there is no place for it.
+    async fn turn_away(self: Arc<Self>, io: Async<TcpStream>) {
+        finish::turn_away(io).await;
+        self.turned_away.fetch_sub(1, Ordering::Relaxed);
     }
 
     async fn serve(self: Arc<Self>, io: Async<TcpStream>, source: IpAddr, permit: Permit) {

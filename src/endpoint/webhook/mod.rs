@@ -8,6 +8,7 @@
 //! Outcomes come back through [`Outcomes`], never with a lock of the pool held.
 
 mod client;
+mod link;
 mod message;
 mod network;
 mod pool;
@@ -16,7 +17,8 @@ mod settings;
 use core::fmt;
 use std::time::Duration;
 
-pub use pool::{Pool, Refused};
+pub use link::Webhooks;
+pub use pool::Pool;
 pub use settings::{Settings, SettingsError};
 
 use crate::delivery::lanes;
@@ -101,6 +103,32 @@ impl fmt::Display for Failure {
 
 impl core::error::Error for Failure {}
 
+/// Why the pool does not take a job. The caller keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// As many jobs wait as may.
+    Full,
+    /// The webhook failed a moment ago (requests only).
+    Shut,
+    /// There is no such webhook.
+    NotConfigured,
+    /// The pool stops.
+    Stopping,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "too much waits for the webhook",
+            Self::Shut => "the webhook failed a moment ago",
+            Self::NotConfigured => "the webhook is not configured",
+            Self::Stopping => "the program stops",
+        })
+    }
+}
+
+impl core::error::Error for Refused {}
+
 /// Where outcomes go. Called from the pool's threads and from those that call the pool, without a lock held.
 /// What the central took comes in the order of the object; a request that was never tried may overtake.
 pub trait Outcomes: Send + Sync {
@@ -108,7 +136,8 @@ pub trait Outcomes: Send + Sync {
     fn answered(&self, ticket: u64, answer: Result<Answer, Failure>);
     /// The telemetry with this number was taken by the central.
     fn telemetry_delivered(&self, seq: u64);
-    /// The telemetry with this number was in flight when [`Pool::clear_telemetry`] was called, and failed.
+    /// The telemetry with this number was in flight when [`Pool::clear_telemetry`] was called, and failed; or it
+    /// waited when its webhook was taken out of the configuration.
     fn telemetry_forgotten(&self, seq: u64);
     /// There is room for telemetry again, after [`Pool::room`] was 0 or telemetry was refused.
     fn telemetry_room(&self);

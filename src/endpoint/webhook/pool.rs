@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::client::{AnswerBody, Client, Clients};
 use super::message::{self, Message, parse_answer};
 use super::settings::{Settings, SettingsError, name};
-use super::{Causes, Counters, Failed, Failure, Outcomes, WEBHOOK_THREADS, WebhookCounters};
+use super::{Causes, Counters, Failed, Failure, Outcomes, Refused, WEBHOOK_THREADS, WebhookCounters};
 use crate::delivery::lanes::{
     BYTES_MAX, Destination, Finished, JOBS_MAX, Lanes, Next, Outcome, Refusal, Ticket, Untried, Work,
 };
@@ -26,32 +26,6 @@ const ROOM_MAX: usize = {
 };
 /// At most one log line in this time about failures that do not make a webhook fail as a whole.
 const TELL_EVERY: Duration = Duration::from_secs(60);
-
-/// Why the pool does not take a job. The caller keeps it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// As many jobs wait as may.
-    Full,
-    /// The webhook failed a moment ago (requests only).
-    Shut,
-    /// There is no such webhook.
-    NotConfigured,
-    /// The pool stops.
-    Stopping,
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full => "too much waits for the webhook",
-            Self::Shut => "the webhook failed a moment ago",
-            Self::NotConfigured => "the webhook is not configured",
-            Self::Stopping => "the program stops",
-        })
-    }
-}
-
-impl core::error::Error for Refused {}
 
 /// The webhook threads. Stopped when dropped.
 pub struct Pool {
@@ -202,16 +176,22 @@ impl Pool {
         room
     }
 
-    /// Forgets telemetry that is not in flight; it stays with whoever handed it over. What is in flight is
+    /// Forgets telemetry that is not in flight, and gives its numbers: it stays with whoever handed it over. What is in flight is
     /// delivered or forgotten within the timeout, and [`Outcomes`] hears which.
-    pub fn clear_telemetry(&self) {
+    pub fn clear_telemetry(&self) -> Vec<u64> {
         let mut held = self.shared.lock();
-        held.lanes.clear(Destination::Telemetry);
+        let forgotten = held.lanes.clear(Destination::Telemetry);
         held.is_telemetry_awaited = false;
+        drop(held);
+        let number = |job: Job| match job.kind {
+            Kind::Telemetry { seq } => Some(seq),
+            Kind::Request { .. } | Kind::Result { .. } => None,
+        };
+        forgotten.into_iter().filter_map(number).collect()
     }
 
     /// Takes up new settings; attempts in flight end with the old ones. What waits for a webhook that is
-    /// gone ends here: requests fail, messages are forgotten as by [`Self::clear_telemetry`].
+    /// gone ends here: requests fail, and [`Outcomes`] hears which telemetry was forgotten.
     pub fn reconfigure(&self, settings: &Settings) -> Result<(), SettingsError> {
         let clients = Arc::new(Clients::new(settings)?);
         let mut gone = Vec::new();
@@ -225,7 +205,12 @@ impl Pool {
         held.clients = clients;
         drop(held);
         self.shared.work.notify_all();
-        self.shared.fail_all(gone, Failure::Gone);
+        for job in gone {
+            match job.kind {
+                Kind::Telemetry { seq } => self.shared.outcomes.telemetry_forgotten(seq),
+                Kind::Request { .. } | Kind::Result { .. } => self.shared.fail(&job, Failure::Gone),
+            }
+        }
         Ok(())
     }
 

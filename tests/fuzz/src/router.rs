@@ -9,7 +9,7 @@ use iotsocketd::net::AllowFrom;
 use iotsocketd::router::access::AccessList;
 use iotsocketd::router::{
     Answer, CentralSession, Command, ConnectionId, Effects, Ending, Group, Login, LoginRefusal, Origin,
-    Queued, Router, Serial, Settings, Sizes, Tag, Ticket, WebhookRequest,
+    Queued, Router, Serial, Settings, Sizes, Tag, Ticket, WebhookRefusal, WebhookRequest,
 };
 use iotsocketd::wire::{
     AclItem, AuthKey, CloseCode, Datagram, Decoded, Format, GroupName, Payload, Token, Transmission, Uid,
@@ -72,10 +72,10 @@ impl Effects for World {
         let at = self.tickets.iter().position(|held| *held == ticket);
         self.tickets.swap_remove(at.expect("answered twice"));
     }
-    fn ask_webhook(&mut self, request: WebhookRequest<'_>) -> bool {
+    fn ask_webhook(&mut self, request: WebhookRequest<'_>) -> Result<(), WebhookRefusal> {
         assert_eq!(self.central, None, "the central has a session");
         self.webhook.push((request.uid, request.number, request.serial));
-        true
+        Ok(())
     }
     fn central_changed(&mut self, session: Option<CentralSession>) {
         assert_ne!(self.central.is_some(), session.is_some(), "changed to the same");

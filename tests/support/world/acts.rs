@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use iotsocketd::router::access::AccessList;
-use iotsocketd::router::{Command, ConnectionId, Ending, Login, LoginRefusal, Origin, Queued};
+use iotsocketd::router::{
+    Command, ConnectionId, Ending, Login, LoginRefusal, Origin, Queued, WebhookRefusal,
+};
 use iotsocketd::wire::{AclItem, CloseCode, Datagram, Format, Payload, Token};
 
 use super::ledger::{Asker, PeerId, Place};
@@ -50,7 +52,11 @@ impl World {
             98 if self.rng.chance(40) => self.change_access(),
             98 => self.tick(),
             _ if self.rng.chance(40) => self.reconfigure(),
-            _ => self.recorder.webhook_full = self.rng.chance(20),
+            _ => {
+                let refusals =
+                    [Some(WebhookRefusal::NoRoom), Some(WebhookRefusal::Failing), None, None, None];
+                self.recorder.webhook_refusal = self.rng.pick(&refusals);
+            }
         }
     }
 

@@ -60,6 +60,7 @@ impl World {
             place: Place::New,
             was_delivered: false,
             went_by_webhook: false,
+            met_failing: false,
             accepted: None,
             is_due: false,
             is_shown: false,
@@ -73,7 +74,7 @@ impl World {
             Asker::Peer(peer) => self.ledger.by_creator.contains_key(&(peer, number)),
             Asker::Http(_) => false,
         };
-        let has_webhook = self.settings.webhook_timeout.is_some() && !self.recorder.webhook_full;
+        let has_webhook = self.settings.webhook_timeout.is_some() && self.recorder.webhook_refusal.is_none();
         let can = !refused
             && !is_twice
             && match self.peers[target].presence {

@@ -1,7 +1,7 @@
 //! Holds what the router sends against the ledger.
 
 use iotsocketd::limits::{OUTGOING_MAX, TOKENS_PER_OBJECT_MAX};
-use iotsocketd::router::{ConnectionId, Serial, Tag};
+use iotsocketd::router::{ConnectionId, Serial, Tag, WebhookRefusal};
 use iotsocketd::wire::{
     Decoded, RESPONSE_ALREADY_USED, RESPONSE_NOT_FOUND, RESPONSE_NOT_VALID, RESPONSE_TIMED_OUT, Token,
     Transmission, Uid,
@@ -180,7 +180,9 @@ impl World {
                         assert!(!is_asking || !case.must_reach || is_full, "could be handed over: {call:?}");
                     }
                     RESPONSE_TIMED_OUT => assert!(call.is_due && !call.went_by_webhook, "{call:?}"),
-                    RESPONSE_NOT_VALID => assert!(call.is_due && call.went_by_webhook, "{call:?}"),
+                    RESPONSE_NOT_VALID => {
+                        assert!(call.met_failing || (call.is_due && call.went_by_webhook), "{call:?}");
+                    }
                     RESPONSE_ALREADY_USED => {
                         assert!(case.asking == Some(id) && case.is_twice, "not in use: {call:?}");
                     }
@@ -199,7 +201,7 @@ impl World {
         number: u16,
         serial: Serial,
         data: &[u8],
-        taken: bool,
+        refusal: Option<WebhookRefusal>,
     ) {
         let id = asked_in(data);
         assert_eq!(case.asking, Some(id));
@@ -207,7 +209,8 @@ impl World {
         let timeout = self.settings.webhook_timeout.expect("no webhook is configured");
         let call = &mut self.ledger.calls[id];
         assert!(!call.refused && call.target == 0 && call.number == number && call.data == data);
-        if taken {
+        call.met_failing = refusal == Some(WebhookRefusal::Failing);
+        if refusal.is_none() {
             call.place = Place::Webhook(serial);
             call.went_by_webhook = true;
             call.deadline = self.now + timeout;

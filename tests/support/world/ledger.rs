@@ -56,6 +56,8 @@ pub struct Call {
     pub place: Place,
     pub was_delivered: bool,
     pub went_by_webhook: bool,
+    /// The webhook would not have it, because it fails.
+    pub met_failing: bool,
     /// The answer that was accepted for it, and the how-manieth event of the world that was.
     pub accepted: Option<(Answer, u64)>,
     pub is_due: bool,

@@ -40,8 +40,8 @@ impl World {
                     self.show(id, code, &data, case, false);
                     self.ledger.calls[id].received += 1;
                 }
-                Effect::Webhook { number, serial, data, taken, .. } => {
-                    self.handed_to_webhook(case, number, serial, &data, taken);
+                Effect::Webhook { number, serial, data, refusal, .. } => {
+                    self.handed_to_webhook(case, number, serial, &data, refusal);
                 }
                 control => {
                     let at = expected.iter().position(|known| *known == control);

@@ -2,9 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 
+use super::Options;
+use crate::cli::Failure;
+use crate::client::Tls;
+use crate::client::load::{Api, Rate, Target};
+use crate::endpoint::certificate;
+use crate::hub::access_file::{self, AccessFileError};
+use crate::service::config::{ApiTls, Config, DEFAULT_PATH};
 use crate::wire::{AclItem, AuthKey, GroupName, KEY_LEN, Uid};
 
 /// The objects of a load.
@@ -86,6 +95,89 @@ pub fn choose(
         }
     }
     Ok(Crew { objects, fresh })
+}
+
+/// How long a running concentrator may take to see a changed access list.
+const TAKEN_UP_WITHIN: Duration = Duration::from_secs(2);
+
+/// The site that a load runs on, and the objects that were enrolled for it.
+pub struct Enrolled {
+    config: Config,
+    crew: Crew,
+}
+
+impl Enrolled {
+    /// Reads the site's configuration and access list, and enrols what is missing.
+    pub(super) fn open(options: &Options) -> Result<Self, Failure> {
+        let path = options.config.clone().unwrap_or_else(|| DEFAULT_PATH.into());
+        let (config, _warnings) = Config::load(&path).map_err(|mistakes| {
+            Failure::Failed(mistakes.first().map(ToString::to_string).unwrap_or_default())
+        })?;
+        let fail = |error: &dyn fmt::Display| Failure::Failed(error.to_string());
+        let known = |group: &GroupName| config.groups.contains_key(group);
+        let list = access_file::load(&config.access.file, known).map_err(|error| fail(&error))?;
+        let objects = list.iter().map(|(uid, entry)| (*uid, entry.key));
+        let crew =
+            choose(objects, &options.prefix, options.objects, options.enrol).map_err(|error| fail(&error))?;
+        if !crew.fresh.is_empty() {
+            access_file::edit(&config.access.file, known, |list| {
+                for item in &crew.fresh {
+                    list.add(*item, known).map_err(|fault| fail(&fault))?;
+                }
+                Ok::<(), Failure>(())
+            })?;
+            std::thread::sleep(TAKEN_UP_WITHIN);
+        }
+        Ok(Self { config, crew })
+    }
+
+    /// Where the load goes, and as whom.
+    pub(super) fn target(&self, options: &Options) -> Result<Target, Failure> {
+        let config = &self.config;
+        let chain = certificate::read_chain(&config.tls.certificate).map_err(Failure::Failed)?;
+        let certificate =
+            chain.into_iter().next().ok_or_else(|| Failure::Failed("no certificate".to_owned()))?;
+        let tls =
+            Tls::pinned(certificate, "localhost").map_err(|error| Failure::Failed(error.to_string()))?;
+        let api = Api {
+            address: reachable(config.api.listen),
+            tls: (config.api.tls == ApiTls::Required).then(|| tls.clone()),
+            bearer: config.central.auth_key,
+        };
+        Ok(Target {
+            sessions: reachable(config.sessions.listen),
+            tls: Some(tls),
+            telemetry: (options.plan.telemetry != Rate::None).then(|| reachable(config.telemetry.listen)),
+            api: Some(api),
+            central: Some(config.central.auth_key),
+            objects: self.crew.objects.clone(),
+        })
+    }
+
+    /// Takes the enrolled objects out of the access list again.
+    pub(super) fn close(self) -> Result<(), Failure> {
+        if self.crew.fresh.is_empty() {
+            return Ok(());
+        }
+        let known = |group: &GroupName| self.config.groups.contains_key(group);
+        access_file::edit(&self.config.access.file, known, |list| {
+            for item in &self.crew.fresh {
+                list.remove(&item.uid);
+            }
+            Ok::<(), AccessFileError>(())
+        })
+        .map_err(|error| Failure::Failed(error.to_string()))
+    }
+}
+
+/// A listener on all addresses is reached on loopback.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
 }
 
 fn random_key() -> Result<AuthKey, EnrolError> {

@@ -10,16 +10,14 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
 
-use super::config::TlsFiles;
-
 /// Reads certificate chain and key (PEM) and sees that they belong together.
 ///
 /// Gives a sentence beside them if the certificate is too old in form to be judged: devices of the public
 /// concentrator trust such ones (X.509 version 1), so they are served.
-pub fn load(files: &TlsFiles) -> Result<(Arc<CertifiedKey>, Option<String>), String> {
-    let chain = read_chain(&files.certificate)?;
-    let name = files.private_key.display();
-    let key = fs::read(&files.private_key).map_err(|error| format!("{name}: cannot be read: {error}"))?;
+pub fn load(certificate: &Path, private_key: &Path) -> Result<(Arc<CertifiedKey>, Option<String>), String> {
+    let chain = read_chain(certificate)?;
+    let name = private_key.display();
+    let key = fs::read(private_key).map_err(|error| format!("{name}: cannot be read: {error}"))?;
     let key = PrivateKeyDer::from_pem_slice(&key)
         .map_err(|_| format!("{name}: holds no private key that can be read (PEM)"))?;
     let key = any_supported_type(&key).map_err(|_| {
@@ -28,7 +26,7 @@ pub fn load(files: &TlsFiles) -> Result<(Arc<CertifiedKey>, Option<String>), Str
         )
     })?;
     let pair = CertifiedKey::new(chain, key);
-    let certificate = files.certificate.display();
+    let certificate = certificate.display();
     match pair.keys_match() {
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok((Arc::new(pair), None)),
         Err(Error::InconsistentKeys(_)) => Err(format!("{name}: is not the key of {certificate}")),
@@ -71,19 +69,23 @@ mod tests {
     /// A self-signed certificate of version 1, which only old tools make; its key was thrown away.
     const VERSION_1: &str = include_str!("../../tests/fixtures/x509-v1.crt");
 
-    fn files(certificate: &str, key: &str) -> (TempDir, TlsFiles) {
+    fn files(certificate: &str, key: &str) -> (TempDir, [PathBuf; 2]) {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| -> PathBuf {
             let path = folder.path().join(name);
             fs::write(&path, text).unwrap();
             path
         };
-        let files = TlsFiles { certificate: write("c.pem", certificate), private_key: write("k.pem", key) };
+        let files = [write("c.pem", certificate), write("k.pem", key)];
         (folder, files)
     }
 
     fn load_texts(certificate: &str, key: &str) -> Result<Option<String>, String> {
-        load(&files(certificate, key).1).map(|(_, doubt)| doubt)
+        {
+            let (_folder, [certificate, key]) = files(certificate, key);
+            load(&certificate, &key)
+        }
+        .map(|(_, doubt)| doubt)
     }
 
     fn pair() -> (String, String) {
@@ -95,7 +97,7 @@ mod tests {
     fn a_pair_is_taken_and_a_mixed_one_is_not() {
         let ((certificate, key), (other, _)) = (pair(), pair());
         let (_folder, files) = files(&certificate, &format!("# a comment\n{key}"));
-        assert!(load(&files).unwrap().1.is_none());
+        assert!(load(&files[0], &files[1]).unwrap().1.is_none());
         assert!(load_texts(&other, &key).unwrap_err().contains("k.pem: is not the key of"));
         assert!(load_texts(&format!("{certificate}{other}"), &key).is_ok());
     }
@@ -109,8 +111,8 @@ mod tests {
         assert!(load_texts(garbage, &key).unwrap_err().contains("c.pem: cannot be used"));
         let garbage = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
         assert!(load_texts(&certificate, garbage).unwrap_err().contains("k.pem: is a key of a kind"));
-        let missing = TlsFiles { certificate: "/no/c".into(), private_key: "/no/k".into() };
-        assert!(load(&missing).unwrap_err().contains("/no/c: cannot be read"));
+
+        assert!(load(Path::new("/no/c"), Path::new("/no/k")).unwrap_err().contains("/no/c: cannot be read"));
     }
 
     #[test]

@@ -1,3 +1,5 @@
+//! Lanes on a virtual clock, with a printed seed.
+
 use std::collections::HashMap;
 
 use super::*;

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use super::table::{Row, grouped, rate, rows, time, write_errors, write_rows};
+use crate::cli::table::{Row, grouped, rate, rows, time, write_errors, write_rows};
 use crate::client::Snapshot;
 
 /// Draws what flows, in place on a terminal.

@@ -1,34 +1,41 @@
 //! `simulate`: objects, a central and callers as load on a concentrator, for the commissioning of a site.
 
+mod enrol;
+mod report;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use lexopt::prelude::*;
-use serde_json::{Map, Value, json};
 
-use super::span::parse_span;
-use super::table::{Row, SHARES, grouped, rate, rows, time, write_errors, write_rows};
+use crate::cli::Failure;
+use crate::cli::span::parse_span;
+use crate::cli::table::grouped;
+use crate::client::Kind;
 use crate::client::load::{Load, LoadError, Plan, Rate, Report, Target};
-use crate::client::{Distribution, Kind};
 use crate::sys::raise_open_files;
 use crate::wire::GroupName;
 
+pub(super) const SUMMARY: &str = "objects, a central and callers as load on a running concentrator";
 /// What `simulate --help` prints.
 pub const HELP: &str = "\
-Objects, and a central, as load on a running concentrator. Prints rates and latencies.
-
 Usage: iotsocketd simulate --objects N [--rate R] [OPTIONS]
 
+Objects, and a central, as load on a running concentrator. Prints rates and latencies.
+
+Options:
   --config FILE      the concentrator's configuration: addresses, certificate, keys
+                     [default: /etc/iotsocketd/iotsocketd.toml]
   --objects N        objects that log in: those of the access list whose UID begins
                      with the prefix
   --prefix TEXT      what the UIDs of simulated objects begin with (sim-)
-  --enrol GROUP      first adds to the access list what it lacks, in this group
+  --enrol GROUP      adds to the access list what it lacks, in this group, for as long as this runs
   --rate R           calls to objects a second; \"max\" (the default), or 0 for none
   --in-flight K      calls of the central at the same moment (1)
   --callers C        call over the HTTP API instead, with so many callers (0)
@@ -46,9 +53,8 @@ Usage: iotsocketd simulate --objects N [--rate R] [OPTIONS]
   --for TIME         how long, after everybody has logged in (10s)
   --json             print the result as JSON
 
-Example: 200 objects, 500 calls and 1000 telemetry datagrams a second for a minute:
-
-  iotsocketd simulate --config iotsocketd.toml --objects 200 --enrol meters \\
+Example:
+  iotsocketd simulate --config iotsocketd.toml --objects 200 --enrol Devices \\
       --rate 500 --in-flight 16 --telemetry 1000 --for 1min
 ";
 
@@ -179,6 +185,43 @@ fn parse_central(text: &str) -> Result<bool, &'static str> {
     }
 }
 
+/// The command: reads the configuration, enrols objects if asked, runs the load and prints the result.
+pub(super) fn run(mut parser: lexopt::Parser) -> Result<(), Failure> {
+    let raw = parser.raw_args().map_err(|error| Failure::Usage(error.to_string()))?;
+    let options = match parse(raw).map_err(|error| Failure::Usage(error.to_string()))? {
+        Asked::Help => {
+            crate::cli::output::say(HELP.trim_end());
+            return Ok(());
+        }
+        Asked::Run(options) => options,
+    };
+    let crew = enrol::Enrolled::open(&options)?;
+    let interrupted = Arc::new(AtomicBool::new(false));
+    crate::cli::output::interrupt_by_signal(&interrupted)?;
+    let outcome = simulate(crew.target(&options)?, &options, &interrupted);
+    crew.close()?;
+    let report = outcome.map_err(|error| Failure::Failed(chain(&error)))?;
+    let printed = match options.json {
+        true => report::print_json(&mut io::stdout(), &report, &options),
+        false => report::print_table(&mut io::stdout(), &report, &options),
+    };
+    // A reader that went away is no failure.
+    let _closed = printed;
+    Ok(())
+}
+
+/// An error and its causes in one sentence.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
 /// Runs the load until its time is over or somebody sets `interrupted`. Shows progress if stderr is a terminal.
 pub fn simulate(
     target: Target,
@@ -242,88 +285,6 @@ impl Progress {
     }
 }
 
-/// Prints the result for people.
-pub fn print_table(out: &mut impl Write, report: &Report, options: &Options) -> io::Result<()> {
-    let all = &report.all;
-    let logged_in = all.get(Kind::LoggedIn);
-    let seconds = login_seconds(report, options);
-    let per_second = if seconds > 0.0 { logged_in as f64 / seconds } else { 0.0 };
-    if !options.plan.logins {
-        let (online, objects) = (grouped(all.online as u64), grouped(options.objects as u64));
-        writeln!(out, "{online} of {objects} objects logged in, at the end of {}", time(all.elapsed))?;
-    }
-    let mut lines = vec![Row::measured("logins", logged_in, per_second, &all.logins)];
-    lines.extend(rows(all, all));
-    write_rows(out, &lines, "\n")?;
-    write_errors(out, all, "\n")?;
-    if let Some(lost) = lost_telemetry(report) {
-        writeln!(out, "{:20}{:>13} %", "telemetry lost", rate(lost * 100.0))?;
-    }
-    Ok(())
-}
-
-/// Prints the result for programs: one JSON object.
-pub fn print_json(out: &mut impl Write, report: &Report, options: &Options) -> io::Result<()> {
-    let all = &report.all;
-    let mut counts = Map::new();
-    let mut per_second = Map::new();
-    for kind in Kind::ALL {
-        counts.insert(kind.name().to_owned(), all.get(kind).into());
-        if !kind.is_error() && kind != Kind::LoggedIn {
-            per_second.insert(kind.name().to_owned(), all.per_second(kind).into());
-        }
-    }
-    let login_seconds = login_seconds(report, options);
-    if login_seconds > 0.0 {
-        let logins = all.get(Kind::LoggedIn) as f64 / login_seconds;
-        per_second.insert(Kind::LoggedIn.name().to_owned(), logins.into());
-    }
-    let errors: Map<String, Value> = all
-        .errors()
-        .map(|(kind, count, first)| (kind.name().to_owned(), json!({"count": count, "first": first})))
-        .collect();
-    let result = json!({
-        "seconds": all.elapsed.as_secs_f64(),
-        "login_seconds": login_seconds,
-        "objects": options.objects,
-        "online": all.online,
-        "counts": counts,
-        "per_second": per_second,
-        "latency_us": {
-            "logins": latency(&all.logins),
-            "calls": latency(&all.calls),
-            "object_requests": latency(&all.asks),
-        },
-        "errors": errors,
-    });
-    writeln!(out, "{result}")
-}
-
-fn latency(distribution: &Distribution) -> Value {
-    if distribution.count() == 0 {
-        return Value::Null;
-    }
-    let shares = SHARES.map(|(name, share)| {
-        (name.to_owned(), Value::from(distribution.percentile(share).as_nanos() as f64 / 1000.0))
-    });
-    Value::Object(shares.into_iter().collect())
-}
-
-/// The time in which the counted logins happened.
-fn login_seconds(report: &Report, options: &Options) -> f64 {
-    if options.plan.logins {
-        report.all.elapsed.as_secs_f64()
-    } else {
-        report.login_time.map_or(0.0, |time| time.as_secs_f64())
-    }
-}
-
-/// The share of telemetry that did not arrive, if all of it should have arrived here.
-fn lost_telemetry(report: &Report) -> Option<f64> {
-    let (sent, received) = (report.all.get(Kind::TelemetrySent), report.all.get(Kind::TelemetryReceived));
-    (sent > 0 && received > 0).then(|| sent.saturating_sub(received) as f64 / sent as f64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -344,10 +305,10 @@ mod tests {
 
     #[test]
     fn the_example_of_the_help_is_understood() {
-        let example = HELP.split_once("simulate --config").unwrap().1.replace("\\\n", " ");
+        let example = HELP.rsplit_once("simulate --config").unwrap().1.replace("\\\n", " ");
         let options = options(&format!("--config{example}"));
         assert_eq!((options.objects, options.time), (200, Duration::from_secs(60)));
-        assert_eq!(options.enrol, Some(GroupName::parse("meters").unwrap()));
+        assert_eq!(options.enrol, Some(GroupName::parse("Devices").unwrap()));
         assert_eq!(options.plan.telemetry, Rate::PerSecond(1000.0));
         assert!(options.plan.central);
     }
@@ -446,7 +407,7 @@ mod tests {
     #[test]
     fn the_table_says_rates_latencies_losses_and_errors() {
         let mut out = Vec::new();
-        print_table(&mut out, &report(), &options("--objects 10")).unwrap();
+        report::print_table(&mut out, &report(), &options("--objects 10")).unwrap();
         let text = String::from_utf8(out).unwrap();
         let words = |line: &str| -> Vec<String> { line.split_whitespace().map(str::to_owned).collect() };
         let lines: Vec<Vec<String>> = text.lines().map(words).collect();
@@ -459,12 +420,12 @@ mod tests {
     #[test]
     fn the_json_says_the_same() {
         let mut out = Vec::new();
-        print_json(&mut out, &report(), &options("--objects 10")).unwrap();
-        let value: Value = serde_json::from_slice(&out).unwrap();
+        report::print_json(&mut out, &report(), &options("--objects 10")).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(value["per_second"]["calls_answered"], 500.0);
         assert_eq!(value["per_second"]["logged_in"], 5.0);
         assert_eq!(value["latency_us"]["calls"]["p50"], 150.0);
-        assert_eq!(value["latency_us"]["object_requests"], Value::Null);
+        assert_eq!(value["latency_us"]["object_requests"], serde_json::Value::Null);
         assert_eq!(value["errors"]["call_timed_out"]["first"], "no answer");
     }
 }

@@ -1,0 +1,183 @@
+//! `status`: what a running concentrator is doing.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use lexopt::Arg;
+use serde_json::Value;
+
+use super::maintenance_client::{self, ClientError};
+use super::table::grouped;
+use super::{Failure, output};
+use crate::service::config::{Config, DEFAULT_PATH};
+
+pub(super) const SUMMARY: &str = "what a running concentrator is doing";
+pub(super) const HELP: &str = "\
+Usage: iotsocketd status [--config FILE] [--json]
+
+Asks the running concentrator over its maintenance socket, which root and the service's group may
+open: sessions, rates, queue, books, refusals by cause, alerts. Exit 1 when none runs.
+
+Options:
+  --config FILE  the configuration that it runs with [default: /etc/iotsocketd/iotsocketd.toml]
+  --json         as JSON, the same as GET /v1/status
+
+Example:
+  iotsocketd status --json
+";
+
+/// Where systemd gives the service a folder.
+const RUNTIME_SOCKET: &str = "/run/iotsocketd/maintenance.sock";
+/// Where the socket is without a configuration.
+const STATE_SOCKET: &str = "/var/lib/iotsocketd/maintenance.sock";
+/// Width of the names.
+const NAME_WIDTH: usize = 28;
+
+pub(super) fn run(mut parser: lexopt::Parser) -> Result<(), Failure> {
+    let usage = |error: lexopt::Error| Failure::Usage(error.to_string());
+    let (mut config, mut json) = (None, false);
+    while let Some(argument) = parser.next().map_err(usage)? {
+        match argument {
+            Arg::Long("json") => json = true,
+            Arg::Long("config") => config = Some(PathBuf::from(parser.value().map_err(usage)?)),
+            other => return Err(usage(other.unexpected())),
+        }
+    }
+    let path = config.unwrap_or_else(|| PathBuf::from(DEFAULT_PATH));
+    let mut sockets = Vec::new();
+    // Who may open the socket need not be able to read the secrets that the configuration names.
+    if let Ok((config, _warnings)) = Config::load(&path) {
+        sockets.push(config.maintenance.socket);
+        sockets.push(config.state_dir.join("maintenance.sock"));
+    } else {
+        sockets.push(PathBuf::from(STATE_SOCKET));
+    }
+    sockets.push(PathBuf::from(RUNTIME_SOCKET));
+    let text = run_with(&sockets, json).map_err(Failure::Failed)?;
+    output::say(&text);
+    Ok(())
+}
+
+/// The status from the first of these sockets that somebody answers on, as JSON or to be read.
+pub fn run_with(sockets: &[PathBuf], json: bool) -> Result<String, String> {
+    let mut failure = ClientError::NotRunning;
+    for socket in sockets {
+        match maintenance_client::get(socket, "/v1/status") {
+            Ok(text) if json => return Ok(text),
+            Ok(text) => {
+                return serde_json::from_str(&text)
+                    .map(|status| render(&status))
+                    .map_err(|error| format!("{} answered what is no status: {error}", socket.display()));
+            }
+            // What says more than "nobody there" is kept.
+            Err(ClientError::NotRunning) => {}
+            Err(error) => failure = error,
+        }
+    }
+    let places: Vec<_> = sockets.iter().map(|socket| socket.display().to_string()).collect();
+    Err(match failure {
+        ClientError::NotRunning => format!("{failure}: nobody answers on {}", places.join(" or ")),
+        _ => failure.to_string(),
+    })
+}
+
+/// Lines of names and values; what is zero by cause is left out.
+fn render(status: &Value) -> String {
+    let mut text = String::new();
+    let word = |name: &str| status.get(name).and_then(Value::as_str).unwrap_or("?").to_owned();
+    let uptime = status.get("uptime_seconds").and_then(Value::as_u64).unwrap_or_default();
+    let ready = if status.get("ready") == Some(&Value::Bool(true)) { "ready" } else { "NOT ready" };
+    // Writing into a string cannot fail.
+    let _written = writeln!(
+        text,
+        "iotsocketd {} ({}), up {}, {ready}",
+        word("version"),
+        word("environment"),
+        span(uptime)
+    );
+    for section in ["sessions", "rates", "queue", "disk", "calls", "books", "refusals"] {
+        if let Some(value) = status.get(section) {
+            let mut lines = String::new();
+            add_lines(&mut lines, "", value, section == "refusals");
+            if !lines.is_empty() {
+                let _written = write!(text, "\n{section}\n{lines}");
+            }
+        }
+    }
+    let alerts = status.get("alerts").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let _written = writeln!(text, "\nalerts{}", if alerts.is_empty() { ": none" } else { "" });
+    for alert in alerts {
+        let part = |name: &str| alert.get(name).and_then(Value::as_str).unwrap_or("?");
+        let _written = writeln!(text, "  {} since {}: {}", part("name"), part("since"), part("sentence"));
+    }
+    text.trim_end().to_owned()
+}
+
+fn add_lines(lines: &mut String, prefix: &str, value: &Value, hide_zero: bool) {
+    let Some(fields) = value.as_object() else {
+        return;
+    };
+    for (name, value) in fields {
+        let name = format!("{prefix}{}", name.replace('_', " "));
+        let shown = match value {
+            Value::Object(_) => {
+                add_lines(lines, &format!("{name}: "), value, true);
+                continue;
+            }
+            Value::Number(number) => match number.as_u64() {
+                Some(0) if hide_zero => continue,
+                Some(whole) => grouped(whole),
+                None => format!("{:.1}", number.as_f64().unwrap_or_default()),
+            },
+            Value::Bool(yes) => if *yes { "yes" } else { "no" }.to_owned(),
+            other => other.as_str().unwrap_or_default().to_owned(),
+        };
+        let _written = writeln!(lines, "  {name:NAME_WIDTH$} {shown:>14}");
+    }
+}
+
+fn span(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min"),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_readable_and_zeroes_by_cause_are_left_out() {
+        let status = serde_json::json!({
+            "version": "1.0", "environment": "test", "uptime_seconds": 7300, "ready": true,
+            "sessions": {"live": 12345, "central": true, "by_listener": {"api": 3, "tcp": 0}},
+            "rates": {"requests_per_second": 1.25},
+            "refusals": {"api.key": 0, "api.route": 2},
+            "alerts": [{"name": "weak_key", "sentence": "change it", "since": "2026-11-21T18:52:42Z"}],
+        });
+        let text = render(&status);
+        assert!(text.starts_with("iotsocketd 1.0 (test), up 2 h 1 min, ready\n"), "{text}");
+        for part in ["12,345", "yes", "by listener: api", "1.2", "api.route", "change it"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!text.contains("api.key") && !text.contains("tcp"), "{text}");
+    }
+
+    #[test]
+    fn without_a_concentrator_the_places_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let sentence =
+            run_with(&[folder.path().join("a.sock"), folder.path().join("b.sock")], true).unwrap_err();
+        assert!(sentence.starts_with("no concentrator is running"), "{sentence}");
+        assert!(sentence.contains("a.sock or ") && sentence.ends_with("b.sock"), "{sentence}");
+    }
+
+    #[test]
+    fn spans_are_told_in_two_units_at_most() {
+        assert_eq!([59, 60, 3600, 90_000].map(span), ["59 s", "1 min", "1 h 0 min", "1 d 1 h"]);
+    }
+}

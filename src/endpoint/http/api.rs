@@ -1,0 +1,424 @@
+//! The API as functions of values: who may do what, and what it gives. No socket is known here; the HTTPS
+//! server and the maintenance socket both call it.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::auth::{ApiKey, Keys, Right};
+use super::body::{self, CallRequest};
+use super::error::{ApiError, Cause};
+use super::reply::Reply;
+use super::{metrics, query};
+use crate::endpoint::refusals::Refusals;
+use crate::hub::CallAnswer;
+use crate::hub::access_keeper::ReplaceError;
+use crate::hub::backend::{Backend, ObjectView};
+use crate::hub::status::Status;
+use crate::net::AllowFrom;
+use crate::payload_json;
+use crate::wire::Uid;
+
+/// Objects of one page, at most and unless asked otherwise.
+pub const PAGE_MAX: usize = 1000;
+
+/// What the configuration says about the API. May change while it runs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Whether connections are HTTPS; else plain HTTP.
+    pub tls: bool,
+    /// Networks that may use the API at all.
+    pub allow_from: AllowFrom,
+    /// Who may.
+    pub keys: Keys,
+    /// Bytes of a body at most, except that of `/acl`.
+    pub max_body: usize,
+    /// Bytes of the body of `/acl` at most.
+    pub max_acl: usize,
+    /// Longest time that a call is held.
+    pub max_wait: Duration,
+    /// For the TLS handshake; then from the end of one answer to the end of the next header.
+    pub header_timeout: Duration,
+    /// From the header to the end of the body.
+    pub body_timeout: Duration,
+    /// For the client to take an answer.
+    pub write_timeout: Duration,
+}
+
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The network.
+    Network(IpAddr),
+    /// The local socket, which only the service's group may open: every right.
+    Local,
+}
+
+/// The size of a request's body as its header states it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodySize {
+    /// Neither a length nor chunks.
+    Absent,
+    /// Content-Length.
+    Known(u64),
+    /// Chunks: known when they have been read.
+    Chunked,
+}
+
+/// A request without its body.
+#[derive(Debug, Clone, Copy)]
+pub struct Head<'a> {
+    /// "GET", "POST", …
+    pub method: &'a str,
+    /// Still percent-encoded.
+    pub path: &'a str,
+    /// What stands behind the question mark, or nothing.
+    pub query: &'a str,
+    /// The header's value.
+    pub authorization: Option<&'a [u8]>,
+    /// The header's value.
+    pub content_type: Option<&'a [u8]>,
+    /// What follows.
+    pub body: BodySize,
+}
+
+/// What a head leads to.
+#[derive(Debug)]
+pub struct Judgement {
+    /// The key that was shown, if it is one of ours.
+    pub key: Option<Arc<ApiKey>>,
+    /// What to do next.
+    pub outcome: Result<Decision, ApiError>,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Decision {
+    /// Answer with this.
+    Reply(Reply),
+    /// Read the body, then [`Api::finish`].
+    Body(Expected),
+}
+
+/// A body that is awaited.
+#[derive(Debug)]
+pub struct Expected {
+    route: BodyRoute,
+    key: Arc<ApiKey>,
+    settings: Arc<Settings>,
+    /// Bytes at most.
+    pub limit: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BodyRoute {
+    Request,
+    Acl,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route<'a> {
+    Health,
+    Ready,
+    Metrics,
+    Status,
+    Objects,
+    /// The UID, percent-encoded.
+    Object(&'a str),
+    Post(BodyRoute),
+}
+
+/// The API.
+pub struct Api {
+    backend: Arc<dyn Backend>,
+    settings: Mutex<Arc<Settings>>,
+    /// Counted by cause.
+    pub refusals: Refusals<Cause>,
+    local: Arc<ApiKey>,
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Api")
+    }
+}
+
+impl Api {
+    /// The API over this hub.
+    pub fn new(backend: Arc<dyn Backend>, settings: Settings) -> Self {
+        Self {
+            backend,
+            settings: Mutex::new(Arc::new(settings)),
+            refusals: Refusals::new("api"),
+            local: Arc::new(ApiKey::unlimited("local", [0; 32])),
+        }
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes up new settings; requests that are under way keep theirs.
+    pub fn set_settings(&self, settings: Settings) {
+        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// Judges everything before the body, in the order that callers may rely on: source network, key, route,
+    /// right, unknown object; then what the header says about the body: its presence, its type, its length.
+    pub fn judge(&self, head: &Head<'_>, source: Source) -> Judgement {
+        let settings = self.settings();
+        let mut key = None;
+        let outcome = self.judge_head(head, source, settings, &mut key);
+        Judgement { key, outcome }
+    }
+
+    fn judge_head(
+        &self,
+        head: &Head<'_>,
+        source: Source,
+        settings: Arc<Settings>,
+        key: &mut Option<Arc<ApiKey>>,
+    ) -> Result<Decision, ApiError> {
+        let forbidden = |what| ApiError::new(Cause::SourceNetwork, 403, what);
+        if let Source::Network(address) = source
+            && !settings.allow_from.allows(address)
+        {
+            return Err(forbidden(
+                "this source address may not use the API: [api] allow_from does not name it",
+            ));
+        }
+        let route = route(head.path);
+        if !is_open(&route, source) {
+            let found = match source {
+                Source::Local => Some(&self.local),
+                Source::Network(_) => head.authorization.and_then(|value| settings.keys.find(value)),
+            };
+            let found = found.ok_or_else(unauthorized)?;
+            *key = Some(Arc::clone(found));
+            if let Source::Network(address) = source
+                && !found.allow_from.allows(address)
+            {
+                return Err(forbidden("this key may not be used from this source address"));
+            }
+        }
+        let route = route.ok_or_else(|| ApiError::new(Cause::Route, 404, "there is nothing at this path"))?;
+        check_method(&route, head.method)?;
+        // Only open routes come here without a key, and they ask for no right.
+        let Some(key) = key.as_ref() else {
+            return Ok(Decision::Reply(self.open_reply(&route)));
+        };
+        if let Some(right) = right(&route)
+            && !key.rights.contains(&right)
+        {
+            let sentence = format!("this key lacks the right \"{}\"", right.name());
+            return Err(ApiError::new(Cause::Right, 403, sentence));
+        }
+        match route {
+            Route::Health | Route::Ready | Route::Metrics => Ok(Decision::Reply(self.open_reply(&route))),
+            Route::Status => Ok(Decision::Reply(Reply::json(200, &self.status()))),
+            Route::Objects => self.objects(head.query, key).map(Decision::Reply),
+            Route::Object(uid) => self.object(uid, key).map(Decision::Reply),
+            Route::Post(route) => {
+                let limit = match route {
+                    BodyRoute::Request => settings.max_body,
+                    BodyRoute::Acl => settings.max_acl,
+                };
+                check_body(head, limit)?;
+                Ok(Decision::Body(Expected { route, key: Arc::clone(key), settings, limit }))
+            }
+        }
+    }
+
+    /// What a whole body leads to. Dropping the future abandons the call.
+    pub async fn finish(&self, expected: Expected, body: impl AsRef<[u8]>) -> Result<Reply, ApiError> {
+        match expected.route {
+            BodyRoute::Request => {
+                let request = body::call_request(body.as_ref(), expected.settings.max_wait)?;
+                self.check_sees(&expected.key, request.uid)?;
+                let CallRequest { uid, timeout, format, payload } = request;
+                let answer = self.backend.call(uid, format, payload, timeout);
+                // While the call is held only the call itself is.
+                drop((body, expected));
+                answer_reply(&answer.await)
+            }
+            BodyRoute::Acl => {
+                let items = body::access_list(body.as_ref())?;
+                let replaced = self.backend.replace_access(items);
+                drop((body, expected));
+                match replaced.await {
+                    Ok(()) => Ok(Reply::json_text(200, Vec::new())),
+                    Err(ReplaceError::Storage(error)) => {
+                        let error = ApiError::new(Cause::Storage, 503, error.to_string());
+                        Err(error.with_header("retry-after", "5"))
+                    }
+                    // The list itself is wrong; the sentence names item, field and value, never a key.
+                    Err(error) => Err(ApiError::content(error.to_string())),
+                }
+            }
+        }
+    }
+
+    /// What the concentrator is doing, the API's own refusals included.
+    pub fn status(&self) -> Status {
+        let mut status = self.backend.status();
+        self.refusals.add_to(&mut status.refusals);
+        status
+    }
+
+    fn open_reply(&self, route: &Route<'_>) -> Reply {
+        match route {
+            Route::Metrics => {
+                let mut reply = Reply::text(200, metrics::text(&self.status()));
+                reply.content_type = "text/plain; version=0.0.4; charset=utf-8";
+                reply
+            }
+            Route::Ready => match self.backend.ready() {
+                Ok(()) => Reply::text(200, "ready"),
+                Err(word) => Reply { header: Some(("retry-after", "1")), ..Reply::text(503, word) },
+            },
+            _ => Reply::text(200, "ok"),
+        }
+    }
+
+    fn objects(&self, query: &str, key: &ApiKey) -> Result<Reply, ApiError> {
+        #[derive(Serialize)]
+        struct Page {
+            objects: Vec<ObjectView>,
+            next: Option<String>,
+        }
+        let after = query::uid(query, "after")?;
+        let limit = query::limit(query, PAGE_MAX, PAGE_MAX)?;
+        // One more than asked for tells whether another page follows.
+        let mut objects = self.backend.objects(after, limit + 1, &key.groups);
+        let more = objects.len() > limit;
+        objects.truncate(limit);
+        let next = objects.last().filter(|_| more).map(|last| last.uid.clone());
+        Ok(Reply::json(200, &Page { objects, next }))
+    }
+
+    fn object(&self, encoded: &str, key: &ApiKey) -> Result<Reply, ApiError> {
+        let uid =
+            query::decode(encoded).and_then(|text| Uid::parse(&text).ok()).ok_or_else(unknown_object)?;
+        self.check_sees(key, uid)?;
+        self.backend.object(uid).map(|object| Reply::json(200, &object)).ok_or_else(unknown_object)
+    }
+
+    /// A key of some groups does not learn which other objects there are. For a key of all groups an unknown
+    /// object is no error here: a call to it is answered by code 0xA0.
+    fn check_sees(&self, key: &ApiKey, uid: Uid) -> Result<(), ApiError> {
+        let sees = key.groups.is_empty() || self.backend.group_of(uid).is_some_and(|group| key.sees(group));
+        if sees { Ok(()) } else { Err(unknown_object()) }
+    }
+}
+
+fn route(path: &str) -> Option<Route<'_>> {
+    match path {
+        "/request" => Some(Route::Post(BodyRoute::Request)),
+        "/acl" => Some(Route::Post(BodyRoute::Acl)),
+        "/v1/objects" => Some(Route::Objects),
+        "/v1/status" => Some(Route::Status),
+        "/healthz" => Some(Route::Health),
+        "/readyz" => Some(Route::Ready),
+        "/metrics" => Some(Route::Metrics),
+        other => {
+            let uid = other.strip_prefix("/v1/objects/")?;
+            (!uid.is_empty() && !uid.contains('/')).then_some(Route::Object(uid))
+        }
+    }
+}
+
+/// Whether the route asks for no key.
+fn is_open(route: &Option<Route<'_>>, source: Source) -> bool {
+    match route {
+        Some(Route::Health | Route::Ready) => true,
+        Some(Route::Metrics) => match source {
+            Source::Network(address) => address.to_canonical().is_loopback(),
+            Source::Local => true,
+        },
+        _ => false,
+    }
+}
+
+fn right(route: &Route<'_>) -> Option<Right> {
+    match route {
+        Route::Health | Route::Ready => None,
+        Route::Metrics | Route::Status | Route::Objects | Route::Object(_) => Some(Right::Read),
+        Route::Post(BodyRoute::Request) => Some(Right::Request),
+        Route::Post(BodyRoute::Acl) => Some(Right::Admin),
+    }
+}
+
+fn check_method(route: &Route<'_>, method: &str) -> Result<(), ApiError> {
+    let (allowed, header) = match route {
+        Route::Post(_) => (method == "POST", "POST"),
+        _ => (method == "GET" || method == "HEAD", "GET, HEAD"),
+    };
+    if allowed {
+        return Ok(());
+    }
+    let sentence = format!("the method must be {header} here");
+    Err(ApiError::new(Cause::Route, 405, sentence).with_header("allow", header))
+}
+
+fn check_body(head: &Head<'_>, limit: usize) -> Result<(), ApiError> {
+    match head.body {
+        BodySize::Absent => {
+            return Err(ApiError::new(Cause::NoBody, 411, "a JSON body with Content-Length is needed"));
+        }
+        BodySize::Known(0) => return Err(ApiError::new(Cause::NoBody, 400, "the body is empty")),
+        BodySize::Known(_) | BodySize::Chunked => {}
+    }
+    if !head.content_type.is_some_and(is_json) {
+        return Err(ApiError::new(Cause::MediaType, 415, "Content-Type must be application/json"));
+    }
+    match head.body {
+        BodySize::Known(length) if length > limit as u64 => Err(too_large(limit)),
+        _ => Ok(()),
+    }
+}
+
+fn is_json(content_type: &[u8]) -> bool {
+    let media = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
+    media.trim_ascii().eq_ignore_ascii_case(b"application/json")
+}
+
+/// 413: more than so many bytes.
+pub fn too_large(limit: usize) -> ApiError {
+    ApiError::new(Cause::TooLarge, 413, format!("the body is larger than {limit} bytes"))
+}
+
+fn unauthorized() -> ApiError {
+    ApiError::new(
+        Cause::Key,
+        401,
+        "an Authorization header with \"Bearer\" and the central's key or an API key is needed",
+    )
+    .with_header("www-authenticate", "Bearer")
+}
+
+fn unknown_object() -> ApiError {
+    ApiError::new(Cause::Object, 404, "\"UID\" names no object that this key may see")
+}
+
+fn answer_reply(answer: &CallAnswer) -> Result<Reply, ApiError> {
+    // The bytes around the payload, and room for JSON as it is; arrays of bytes reserve for themselves.
+    let mut text = String::with_capacity(64 + answer.payload.len());
+    let (_, name) = if answer.made_here {
+        // An answer made here has no payload, whatever the format.
+        (write!(text, "{{\"Code\":{},\"Payload\":null", answer.code), "JSON")
+    } else {
+        let begun = write!(text, "{{\"Code\":{},\"Payload\":", answer.code);
+        payload_json::write_json(&mut text, answer.format, &answer.payload).map_err(|error| {
+            ApiError::new(Cause::Answer, 502, format!("the object's answer is not what it says: {error}"))
+        })?;
+        (begun, answer.format.name())
+    };
+    text.push_str(",\"Format\":\"");
+    text.push_str(name);
+    text.push_str("\"}");
+    Ok(Reply::json_text(200, text))
+}

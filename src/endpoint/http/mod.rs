@@ -1,0 +1,20 @@
+//! The HTTP API.
+//!
+//! [`api`] turns request values into replies and knows no socket: the HTTPS server and the local maintenance
+//! socket share it. [`server`] owns the sockets: places, TLS, deadlines, framing. [`auth`] knows keys and
+//! rights, [`body`] reads what is posted, [`metrics`] writes Prometheus text.
+//!
+//! Refusals come in one order, see [`api::Api::judge`]; each is counted by cause and told in the log.
+
+pub mod api;
+pub mod auth;
+mod body;
+mod error;
+mod guarded;
+mod metrics;
+mod query;
+mod reply;
+pub mod server;
+
+pub use error::{ApiError, Cause};
+pub use reply::Reply;

@@ -1,0 +1,395 @@
+//! The sockets of the HTTPS API: places, TLS, deadlines, framing.
+//!
+//! One task a connection, no thread; a held call costs its connection's buffers and nothing else. What ends a
+//! connection: its client, a deadline (handshake, header or idle, body, slow reader), a newcomer in need of its
+//! place while it has shown no key, or the drain after its last answer.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::poll_fn;
+use std::net::{IpAddr, TcpListener, TcpStream};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use async_io::Timer;
+use futures_rustls::TlsAcceptor;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING,
+};
+use hyper::http::request::Parts;
+use hyper::server::conn::http1;
+use hyper::{Request, Response, StatusCode};
+use smol::future::FutureExt;
+use smol::io::AsyncReadExt;
+use smol::{Async, Executor, Task};
+use smol_hyper::rt::SmolTimer;
+
+use super::api::{Api, BodySize, Decision, Expected, Head, Settings, Source, too_large};
+use super::error::{ApiError, Cause};
+use super::guarded::{Guarded, Watch};
+use super::reply::Reply;
+use crate::endpoint::admission::{Admission, Limits, Permit};
+use crate::endpoint::stream::{Metered, Stream};
+use crate::endpoint::tls::Certificates;
+
+/// Bytes of a request's header at most: more is 431. hyper's buffer of a connection holds as many.
+pub const HEADER_MAX: usize = 16 * 1024;
+/// Pause after a failed accept: without descriptors it would fail again at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// After a refusal the client may still be sending; closing on unread bytes would tear the answer away from it.
+/// So long and so many bytes are read and thrown away.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1 << 20;
+
+/// The listening API. Dropping it stops the listening; connections go on.
+pub struct Server {
+    accepting: Option<Task<()>>,
+    drain: smol::channel::Sender<Infallible>,
+    admission: Admission,
+}
+
+#[derive(Clone)]
+struct Shared {
+    executor: Arc<Executor<'static>>,
+    api: Arc<Api>,
+    admission: Admission,
+    certificates: Arc<Certificates>,
+    /// Closed when the server drains.
+    drain: smol::channel::Receiver<Infallible>,
+}
+
+impl Server {
+    /// Starts to accept on this listener: HTTPS with these certificates, plain HTTP if the settings say so.
+    pub fn start(
+        executor: &Arc<Executor<'static>>,
+        listener: Async<TcpListener>,
+        certificates: Arc<Certificates>,
+        admission: Admission,
+        api: Arc<Api>,
+    ) -> Self {
+        let (drain, draining) = smol::channel::bounded(1);
+        let executor = Arc::clone(executor);
+        let shared = Shared { executor, api, admission: admission.clone(), certificates, drain: draining };
+        let accepting = shared.executor.clone().spawn(accept(listener, shared));
+        Self { accepting: Some(accepting), drain, admission }
+    }
+
+    /// Stops listening; idle connections close now, the others after their answer.
+    pub fn drain(&mut self) {
+        self.accepting = None;
+        self.drain.close();
+    }
+
+    /// Takes up changed bounds.
+    pub fn set_limits(&self, limits: Limits) {
+        self.admission.set_limits(limits);
+    }
+
+    /// Connections that are open.
+    pub fn connections(&self) -> usize {
+        self.admission.connections()
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").finish_non_exhaustive()
+    }
+}
+
+async fn accept(listener: Async<TcpListener>, shared: Shared) {
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                shared.api.refusals.note(Cause::Accept, &"none", &error);
+                Timer::after(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let peer = peer.ip().to_canonical();
+        match shared.admission.enter(peer, Instant::now()) {
+            Ok(permit) => {
+                let connection = serve(shared.clone(), stream, peer, permit);
+                // The task ends by its own deadlines, and its number is bounded by the permits.
+                shared.executor.spawn(connection).detach();
+            }
+            Err(refusal) => shared.api.refusals.note(Cause::Full, &peer, &refusal),
+        }
+    }
+}
+
+async fn serve(shared: Shared, socket: Async<TcpStream>, peer: IpAddr, permit: Permit) {
+    // Answers are written whole; waiting for more to send would only delay them.
+    let _best_effort = socket.get_ref().set_nodelay(true);
+    let settings = shared.api.settings();
+    let socket = Metered::new(socket);
+    let stream = if settings.tls {
+        // In a box of its own: the handshake's buffers are gone before the first request.
+        let handshake = Box::pin(TlsAcceptor::from(shared.certificates.api()).accept(socket));
+        match until_evicted(&permit, within(settings.header_timeout, handshake)).await {
+            Some(Some(Ok(tls))) => Stream::Tls(Box::new(tls)),
+            Some(Some(Err(error))) => return shared.api.refusals.note(Cause::Handshake, &peer, &error),
+            Some(None) => {
+                return shared.api.refusals.note(Cause::Handshake, &peer, &"it did not end in time");
+            }
+            None => return note_pushed_out(&shared.api, peer),
+        }
+    } else {
+        Stream::Plain(socket)
+    };
+    Box::pin(serve_http(shared, settings, stream, peer, permit)).await;
+}
+
+async fn serve_http(shared: Shared, settings: Arc<Settings>, stream: Stream, peer: IpAddr, permit: Permit) {
+    let Shared { api, admission, drain, .. } = shared;
+    let watch = Arc::new(Watch::new(permit));
+    let io = Guarded::new(stream, Arc::clone(&watch), settings.write_timeout);
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(SmolTimer::new())
+        .header_read_timeout(settings.header_timeout)
+        .max_header_size(HEADER_MAX)
+        .max_buf_size(HEADER_MAX);
+    drop(settings);
+    let service = {
+        let (api, watch) = (Arc::clone(&api), Arc::clone(&watch));
+        hyper::service::service_fn(move |request| {
+            let (api, watch, admission) = (Arc::clone(&api), Arc::clone(&watch), admission.clone());
+            Box::pin(
+                async move { Ok::<_, Infallible>(respond(&api, &watch, &admission, peer, request).await) },
+            )
+        })
+    };
+    let mut connection = builder.serve_connection(io, service);
+    let mut drained = pin!(drain.recv());
+    let mut is_draining = false;
+    let ended = poll_fn(|context| {
+        if watch.permit.poll_evicted(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        if !is_draining && drained.as_mut().poll(context).is_ready() {
+            is_draining = true;
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        Pin::new(&mut connection).poll(context).map(Some)
+    })
+    .await;
+    let is_refused_by_parser = match ended {
+        None => return note_pushed_out(&api, peer),
+        Some(Ok(())) => false,
+        Some(Err(error)) => note_end(&api, &watch, peer, &error),
+    };
+    if is_refused_by_parser || watch.is_body_unread.load(Ordering::Relaxed) {
+        linger(connection.into_parts().io.into_stream()).await;
+    }
+}
+
+/// Counts why a connection ended early. `true`: hyper answered what it could not parse.
+fn note_end(api: &Api, watch: &Watch, peer: IpAddr, error: &hyper::Error) -> bool {
+    if error.is_parse() {
+        api.refusals.note(Cause::Parser, &peer, error);
+        return true;
+    }
+    if watch.is_slow_reader.load(Ordering::Relaxed) {
+        api.refusals.note(Cause::SlowReader, &peer, &"the answer was not taken in time");
+    } else if error.is_timeout() {
+        // An idle client meets this deadline too: no line in the log for each.
+        api.refusals.count(Cause::SlowHeader);
+    }
+    false
+}
+
+fn note_pushed_out(api: &Api, peer: IpAddr) {
+    api.refusals.note(Cause::PushedOut, &peer, &"it had shown no key and others came");
+}
+
+/// Lets the client finish sending, so that it reads its answer instead of an error.
+async fn linger(mut stream: Stream) {
+    let discard = async {
+        let mut buffer = [0; 1024];
+        let mut left = LINGER_BYTES;
+        while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+            match left.checked_sub(count) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+    };
+    within(LINGER, discard).await;
+}
+
+/// A request that was read to its end.
+enum Ready {
+    Reply(Reply),
+    Finish(Expected, Bytes),
+}
+
+async fn respond(
+    api: &Api,
+    watch: &Watch,
+    admission: &Admission,
+    peer: IpAddr,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    let (head, mut body) = request.into_parts();
+    let ready = match judge(api, watch, admission, peer, &head, &body) {
+        Ok(Decision::Body(expected)) => {
+            // Held calls keep nothing of their request: its head and body share hyper's buffer.
+            drop(head);
+            let timeout = api.settings().body_timeout;
+            read_body(&mut body, &expected, timeout).await.map(|whole| Ready::Finish(expected, whole))
+        }
+        Ok(Decision::Reply(reply)) => Ok(Ready::Reply(reply)),
+        Err(error) => Err(error),
+    };
+    // What follows an unread body cannot be told from it.
+    let is_unread = ready.is_err() && !body.is_end_stream();
+    drop(body);
+    let replied = match ready {
+        Ok(Ready::Reply(reply)) => Ok(reply),
+        Ok(Ready::Finish(expected, whole)) => api.finish(expected, whole).await,
+        Err(error) => Err(error),
+    };
+    let error = match replied {
+        Ok(reply) => return response(reply, false),
+        Err(error) => error,
+    };
+    api.refusals.note(error.cause, &peer, &error.sentence);
+    if error.cause == Cause::Key {
+        // Only what fails is slowed down.
+        let delay = admission.fail(peer, Instant::now());
+        if !delay.is_zero() {
+            Timer::after(delay).await;
+        }
+    }
+    if is_unread {
+        watch.is_body_unread.store(true, Ordering::Relaxed);
+    }
+    response(error.reply(), is_unread)
+}
+
+/// Everything that is decided before the body.
+fn judge(
+    api: &Api,
+    watch: &Watch,
+    admission: &Admission,
+    peer: IpAddr,
+    request: &Parts,
+    body: &Incoming,
+) -> Result<Decision, ApiError> {
+    let headers = &request.headers;
+    let is_chunked = headers.contains_key(TRANSFER_ENCODING);
+    if is_chunked && watch.has_stray_content_length() {
+        return Err(ApiError::new(
+            Cause::Framing,
+            400,
+            "a request must not have both Content-Length and Transfer-Encoding",
+        ));
+    }
+    let has_length = headers.contains_key(CONTENT_LENGTH);
+    if has_length {
+        watch.take_content_length();
+    }
+    let value = |name| headers.get(name).map(HeaderValue::as_bytes);
+    let size = match body.size_hint().exact() {
+        Some(0) if !has_length && !is_chunked => BodySize::Absent,
+        Some(length) => BodySize::Known(length),
+        None => BodySize::Chunked,
+    };
+    let head = Head {
+        method: request.method.as_str(),
+        path: request.uri.path(),
+        query: request.uri.query().unwrap_or_default(),
+        authorization: value(AUTHORIZATION),
+        content_type: value(CONTENT_TYPE),
+        body: size,
+    };
+    let judgement = api.judge(&head, Source::Network(peer));
+    if judgement.key.is_some() && !watch.permit.is_authenticated() && watch.permit.authenticated() {
+        admission.succeed(peer);
+    }
+    judgement.outcome
+}
+
+/// The whole body, at most so large, in time.
+async fn read_body(body: &mut Incoming, expected: &Expected, timeout: Duration) -> Result<Bytes, ApiError> {
+    let read = async {
+        let mut whole = Bytes::new();
+        let mut parts = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame =
+                frame.map_err(|error| ApiError::content(format!("the body is broken off: {error}")))?;
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            if whole.len() + parts.len() + data.len() > expected.limit {
+                return Err(too_large(expected.limit));
+            }
+            if whole.is_empty() && parts.is_empty() {
+                // Most bodies come in one piece, which is not copied.
+                whole = data;
+            } else {
+                if parts.is_empty() {
+                    parts.extend_from_slice(&std::mem::take(&mut whole));
+                }
+                parts.extend_from_slice(&data);
+            }
+        }
+        Ok(if parts.is_empty() { whole } else { parts.into() })
+    };
+    let body = within(timeout, read)
+        .await
+        .unwrap_or_else(|| Err(ApiError::new(Cause::SlowBody, 408, "the body did not arrive in time")))?;
+    if body.is_empty() {
+        return Err(ApiError::new(Cause::NoBody, 400, "the body is empty"));
+    }
+    Ok(body)
+}
+
+fn response(reply: Reply, close: bool) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(reply.body)));
+    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
+    if let Some((name, value)) = reply.header {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if close {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// The future's output, or `None` after so long. The timer is made only if the future has to wait.
+async fn within<T>(timeout: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    let first = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;
+    match first {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => {
+            let late = async {
+                Timer::after(timeout).await;
+                None
+            };
+            async { Some(future.await) }.or(late).await
+        }
+    }
+}
+
+/// The future's output, or `None` if the place is given away meanwhile.
+async fn until_evicted<T>(permit: &Permit, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        if permit.poll_evicted(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        future.as_mut().poll(context).map(Some)
+    })
+    .await
+}

@@ -1,0 +1,166 @@
+//! The maintenance socket: a plain synchronous server on a Unix socket and a thread of its own, outside the
+//! executor. It answers when everything else is stuck, and nothing from the network may ever reach it. Whoever may
+//! open the socket (its owner and group) has every right; today it answers what is only looked at.
+
+use std::fmt;
+use std::io::{self, Cursor, ErrorKind};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::{fs, thread};
+
+use tiny_http::{Header, Request, Response, Server};
+
+use super::http::api::{Api, BodySize, Decision, Head, Source};
+use super::http::{ApiError, Cause, Reply};
+
+/// Owner and group.
+const MODE: u32 = 0o660;
+/// Commands that wait for their turn.
+const BACKLOG: i32 = 16;
+
+/// The listening socket. Dropping it ends the thread and takes the socket's file away.
+pub struct Maintenance {
+    server: Arc<Server>,
+    is_ending: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Why the socket cannot be had. Each sentence names the file.
+#[derive(Debug)]
+pub enum MaintenanceError {
+    /// Another process answers on it.
+    InUse(PathBuf),
+    /// Something that is no socket stands there.
+    NotASocket(PathBuf),
+    /// It cannot be made.
+    Io(PathBuf, io::Error),
+}
+
+impl fmt::Display for MaintenanceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InUse(path) => write!(
+                f,
+                "another iotsocketd answers on {}: stop it, or give this one a state_dir of its own",
+                path.display()
+            ),
+            Self::NotASocket(path) => write!(
+                f,
+                "{} exists and is no socket: move it away, or set [maintenance] socket to another path",
+                path.display()
+            ),
+            Self::Io(path, error) => write!(
+                f,
+                "the maintenance socket {} cannot be made ({error}): its folder must be there and belong to the service's user",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for MaintenanceError {}
+
+impl fmt::Debug for Maintenance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Maintenance")
+    }
+}
+
+impl Maintenance {
+    /// Listens on this path.
+    pub fn start(path: &Path, api: Arc<Api>) -> Result<Self, MaintenanceError> {
+        let failed = |error| MaintenanceError::Io(path.to_owned(), error);
+        remove_stale(path)?;
+        let listener = bind(path).map_err(failed)?;
+        let server = Server::from_listener(listener, None)
+            .map_err(|error| failed(io::Error::other(error.to_string())))?;
+        let (server, is_ending) = (Arc::new(server), Arc::new(AtomicBool::new(false)));
+        let thread = {
+            let (server, is_ending) = (Arc::clone(&server), Arc::clone(&is_ending));
+            let serve = move || {
+                while !is_ending.load(Ordering::Relaxed) {
+                    match server.recv() {
+                        Ok(request) => answer(&api, request),
+                        // Woken to end; or accepting failed, and the server has told the log.
+                        Err(_) => break,
+                    }
+                }
+            };
+            thread::Builder::new().name("maintenance".to_owned()).spawn(serve).map_err(failed)?
+        };
+        Ok(Self { server, is_ending, thread: Some(thread) })
+    }
+}
+
+impl Drop for Maintenance {
+    fn drop(&mut self) {
+        self.is_ending.store(true, Ordering::Relaxed);
+        self.server.unblock();
+        if let Some(thread) = self.thread.take() {
+            // A panic of that thread was told when it happened.
+            let _ended = thread.join();
+        }
+    }
+}
+
+/// Takes a socket away that a killed process left behind.
+fn remove_stale(path: &Path) -> Result<(), MaintenanceError> {
+    let failed = |error| MaintenanceError::Io(path.to_owned(), error);
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(MaintenanceError::NotASocket(path.to_owned()));
+        }
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(failed),
+        Err(error) => Err(failed(error)),
+        Ok(_) => Err(MaintenanceError::InUse(path.to_owned())),
+    }
+}
+
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+    socket.bind(&socket2::SockAddr::unix(path)?)?;
+    // Nobody can connect before it listens, so nobody slips in before the mode is right.
+    fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn answer(api: &Api, request: Request) {
+    let reply = reply(api, &request);
+    let headers = [("content-type", reply.content_type)]
+        .into_iter()
+        .chain(reply.header)
+        .filter_map(|(name, value)| Header::from_bytes(name, value).ok())
+        .collect();
+    let length = reply.body.len();
+    let response = Response::new(reply.status.into(), headers, Cursor::new(reply.body), Some(length), None);
+    // A command that went away needs no answer.
+    let _gone = request.respond(response);
+}
+
+fn reply(api: &Api, request: &Request) -> Reply {
+    let (path, query) = request.url().split_once('?').unwrap_or((request.url(), ""));
+    let head = Head {
+        method: request.method().as_str(),
+        path,
+        query,
+        authorization: None,
+        content_type: None,
+        body: BodySize::Absent,
+    };
+    match api.judge(&head, Source::Local).outcome {
+        Ok(Decision::Reply(reply)) => reply,
+        Err(error) => error.reply(),
+        // A call would be held, and this thread serves everybody.
+        Ok(Decision::Body(_)) => ApiError::new(Cause::Route, 405, "this socket answers GET only").reply(),
+    }
+}

@@ -1,0 +1,141 @@
+//! The UDP server: telemetry datagrams, many in one system call.
+//!
+//! What is wrong is dropped and counted, never answered: an answer to a forged source would hit somebody else.
+
+use std::net::UdpSocket;
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use async_io::{Async, Timer};
+
+use super::refusals::{Cause, Refusals};
+use crate::hub::Hub;
+use crate::net::canonical;
+use crate::sys::{Batch, Received, enable_overflow_count};
+use crate::wire::{Datagram, WireError};
+
+/// A pause after the system failed to give datagrams: it is not asked in a loop.
+const RECEIVE_PAUSE: Duration = Duration::from_millis(100);
+/// Batches handled before other tasks have their turn.
+const BATCHES_A_TURN: usize = 8;
+
+/// Why a datagram is no telemetry. Wrong tokens, sources and rights are the router's to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UdpCause {
+    /// Longer than the configuration allows.
+    Oversized,
+    /// Too short, or the payload block does not fill it exactly.
+    Length,
+    /// A payload format that does not exist.
+    UnknownFormat,
+    /// A payload option that does not exist.
+    UnknownOption,
+}
+
+impl Cause for UdpCause {
+    const NAMES: &'static [&'static str] = &["oversized", "length", "unknown_format", "unknown_option"];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// The UDP server.
+#[derive(Debug)]
+pub struct UdpServer {
+    hub: Arc<Hub>,
+    /// What is dropped for its form.
+    pub refusals: Refusals<UdpCause>,
+    datagrams: AtomicU64,
+    /// Bytes of a datagram at most; may change while it runs.
+    max_datagram: AtomicUsize,
+    /// The kernel's own count, which wraps.
+    kernel_drops: AtomicU32,
+}
+
+impl UdpServer {
+    /// A server that has not been started.
+    pub fn new(hub: Arc<Hub>, max_datagram: usize) -> Self {
+        Self {
+            hub,
+            refusals: Refusals::new("telemetry"),
+            datagrams: AtomicU64::new(0),
+            max_datagram: AtomicUsize::new(max_datagram),
+            kernel_drops: AtomicU32::new(0),
+        }
+    }
+
+    /// Takes up a changed configuration.
+    pub fn set_max_datagram(&self, max_datagram: usize) {
+        self.max_datagram.store(max_datagram, Ordering::Relaxed);
+    }
+
+    /// Datagrams that came in, good or not.
+    pub fn datagrams(&self) -> u64 {
+        self.datagrams.load(Ordering::Relaxed)
+    }
+
+    /// Datagrams that the kernel dropped because they were not fetched in time.
+    pub fn kernel_drops(&self) -> u32 {
+        self.kernel_drops.load(Ordering::Relaxed)
+    }
+
+    /// Receives until the future is dropped.
+    pub async fn receive(self: Arc<Self>, socket: Async<UdpSocket>) {
+        if let Err(error) = enable_overflow_count(socket.as_fd()) {
+            log::warn!("event=no_drop_count listener=telemetry error=\"{error}\"");
+        }
+        let mut batch_max = self.max_datagram.load(Ordering::Relaxed);
+        let mut batch = Batch::new(batch_max);
+        let mut turns = 0_usize;
+        loop {
+            let max_datagram = self.max_datagram.load(Ordering::Relaxed);
+            if max_datagram != batch_max {
+                batch_max = max_datagram;
+                batch = Batch::new(batch_max);
+            }
+            match socket.read_with(|socket| batch.receive(socket.as_fd())).await {
+                Ok(_) => self.handle(&batch),
+                Err(error) => {
+                    log::warn!("event=receive_failed listener=telemetry error=\"{error}\"");
+                    Timer::after(RECEIVE_PAUSE).await;
+                }
+            }
+            turns = turns.wrapping_add(1);
+            if turns.is_multiple_of(BATCHES_A_TURN) {
+                smol::future::yield_now().await;
+            }
+        }
+    }
+
+    fn handle(&self, batch: &Batch) {
+        let mut turn = self.hub.turn(Instant::now());
+        let mut count = 0;
+        for received in batch.iter() {
+            count += 1;
+            match decode(&received) {
+                Ok(datagram) => turn.telemetry(&datagram, canonical(received.source.ip())),
+                Err(cause) => self.refusals.note(cause, &received.source.ip(), &"datagram dropped"),
+            }
+        }
+        turn.pump();
+        drop(turn);
+        self.datagrams.fetch_add(count, Ordering::Relaxed);
+        if let Some(dropped) = batch.dropped() {
+            self.kernel_drops.store(dropped, Ordering::Relaxed);
+        }
+    }
+}
+
+fn decode<'a>(received: &Received<'a>) -> Result<Datagram<'a>, UdpCause> {
+    if received.truncated {
+        return Err(UdpCause::Oversized);
+    }
+    Datagram::decode(received.bytes).map_err(|error| match error {
+        WireError::UnknownFormat(_) => UdpCause::UnknownFormat,
+        WireError::UnknownOption(_) => UdpCause::UnknownOption,
+        _ => UdpCause::Length,
+    })
+}

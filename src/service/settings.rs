@@ -1,0 +1,123 @@
+//! What each layer is told of the configuration.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::config::{ApiTls, Config, OnFull, Right, SessionTls, Validation};
+use crate::endpoint::http::{api, auth};
+use crate::endpoint::{admission, tcp, webhook};
+use crate::{journal, router, session};
+
+/// The router's part.
+pub fn router(config: &Config) -> router::Settings {
+    let groups = config.groups.iter().map(|(name, group)| {
+        let group = router::Group {
+            telemetry: group.telemetry,
+            token_ttl: group.telemetry_token_ttl,
+            validate: group.validate == Validation::Format,
+            max_payload: group.max_payload,
+            rate: group.rate.map_or(0, NonZeroU32::get),
+            allow_from: group.allow_from.clone(),
+        };
+        (*name, group)
+    });
+    router::Settings {
+        central_key: config.central.auth_key,
+        request_timeout: config.sessions.request_timeout,
+        keep_session: config.sessions.keep_session,
+        webhook_timeout: config.central.webhooks.request.as_ref().map(|_| config.central.webhooks.timeout),
+        telemetry_allow_from: config.telemetry.allow_from.clone(),
+        groups: groups.collect(),
+    }
+}
+
+/// What happens to messages when there is no room.
+pub fn on_full(config: &Config) -> journal::OnFull {
+    match config.journal.on_full {
+        OnFull::DropOldest => journal::OnFull::DropOldest,
+        OnFull::RefuseNew => journal::OnFull::RefuseNew,
+    }
+}
+
+/// The TCP server's part.
+pub fn tcp(config: &Config) -> tcp::Settings {
+    tcp::Settings {
+        session: session::Settings {
+            tls_required: config.sessions.tls == SessionTls::Required,
+            handshake_timeout: config.sessions.handshake_timeout,
+            ping_interval: config.sessions.ping_interval,
+        },
+        allow_from: config.sessions.allow_from.clone(),
+    }
+}
+
+/// Bounds of the TCP server.
+pub fn session_limits(config: &Config) -> admission::Limits {
+    admission::Limits {
+        max_connections: config.sessions.max_connections,
+        max_unauthenticated: config.sessions.max_unauthenticated,
+        max_unauthenticated_per_source: config.sessions.max_unauthenticated_per_source,
+    }
+}
+
+/// The webhooks' part; the sentence says which file cannot be read.
+pub fn webhooks(config: &Config) -> Result<webhook::Settings, String> {
+    let webhooks = &config.central.webhooks;
+    let url = |url: &Option<super::config::Url>| url.as_ref().map(|url| url.uri().to_string());
+    let read = |path: &std::path::PathBuf| {
+        std::fs::read(path).map_err(|error| format!("{}: cannot be read: {error}", path.display()))
+    };
+    Ok(webhook::Settings {
+        request: url(&webhooks.request),
+        telemetry: url(&webhooks.telemetry),
+        result: url(&webhooks.result),
+        timeout: webhooks.timeout,
+        max_body: webhooks.max_body,
+        ca_pem: webhooks.ca_file.as_ref().map(read).transpose()?,
+        auth_key: config.central.auth_key,
+    })
+}
+
+/// How long an API client may take nothing of its answer.
+const API_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The API's part.
+pub fn api(config: &Config) -> api::Settings {
+    let keys = config.api.keys.iter().map(|key| auth::ApiKey {
+        name: key.name.clone(),
+        sha256: key.sha256,
+        rights: key.rights.iter().map(right).collect(),
+        groups: key.groups.iter().copied().collect(),
+        allow_from: key.allow_from.clone(),
+    });
+    api::Settings {
+        tls: config.api.tls == ApiTls::Required,
+        allow_from: config.api.allow_from.clone(),
+        keys: auth::Keys::new(&config.central.auth_key, keys),
+        max_body: config.api.max_body,
+        max_acl: config.api.max_acl,
+        max_wait: config.api.max_wait,
+        header_timeout: config.api.header_timeout,
+        body_timeout: config.api.body_timeout,
+        write_timeout: API_WRITE_TIMEOUT,
+    }
+}
+
+fn right(right: &Right) -> auth::Right {
+    match right {
+        Right::Read => auth::Right::Read,
+        Right::Request => auth::Right::Request,
+        Right::Ingest => auth::Right::Ingest,
+        Right::Admin => auth::Right::Admin,
+    }
+}
+
+/// Bounds of the API.
+pub fn api_limits(config: &Config) -> admission::Limits {
+    admission::Limits {
+        max_connections: config.api.max_connections,
+        // Every place may be taken by somebody who has shown no key yet: there are few places, and they make room.
+        max_unauthenticated: config.api.max_connections,
+        max_unauthenticated_per_source: config.api.max_unauthenticated_per_source,
+    }
+}

@@ -1,0 +1,80 @@
+//! The state folder: one running concentrator each, of one environment.
+
+use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+
+use super::config::Environment;
+
+/// Holds the state folder for this process. Given back when dropped, or when the process ends, however it ends.
+#[derive(Debug)]
+pub struct StateFolder {
+    _lock: File,
+}
+
+impl StateFolder {
+    /// Makes the folder if it is missing, takes it, and sees that it belongs to this environment.
+    pub fn take(path: &Path, environment: Environment) -> Result<Self, String> {
+        let name = path.display();
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(path).map_err(|error| format!("state_dir {name}: cannot be made: {error}"))?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.join("lock"))
+            .map_err(|error| format!("state_dir {name}: cannot be written: {error}"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(format!(
+                    "state_dir {name}: another iotsocketd runs on it; stop that one or give this one a folder of its own"
+                ));
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(format!("state_dir {name}: cannot be locked: {error}"));
+            }
+        }
+        mark(path, environment)?;
+        Ok(Self { _lock: lock })
+    }
+}
+
+/// Marks a new folder with its environment, and compares that of an old one.
+fn mark(path: &Path, environment: Environment) -> Result<(), String> {
+    let file = path.join("environment");
+    match fs::read_to_string(&file) {
+        Ok(text) if text.trim() == environment.name() => Ok(()),
+        Ok(text) => Err(format!(
+            "state_dir {}: belongs to environment \"{}\", the configuration says \"{}\"; use a state folder of its own for each",
+            path.display(),
+            text.trim().escape_debug(),
+            environment.name()
+        )),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            fs::write(&file, format!("{}\n", environment.name()))
+                .map_err(|error| format!("{}: cannot be written: {error}", file.display()))
+        }
+        Err(error) => Err(format!("{}: cannot be read: {error}", file.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_instance_and_one_environment_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let held = StateFolder::take(&path, Environment::Test).unwrap();
+        let second = StateFolder::take(&path, Environment::Test).unwrap_err();
+        assert!(second.contains("another iotsocketd") && second.contains(path.to_str().unwrap()), "{second}");
+        drop(held);
+        let other = StateFolder::take(&path, Environment::Production).unwrap_err();
+        assert!(other.contains("\"test\"") && other.contains("\"production\""), "{other}");
+        StateFolder::take(&path, Environment::Test).unwrap();
+    }
+}

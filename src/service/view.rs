@@ -1,0 +1,343 @@
+//! The concentrator as the API, the maintenance socket and `status` see it: one snapshot behind all of them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::config::Config;
+use crate::endpoint::http::api::Api;
+use crate::endpoint::http::server::Server;
+use crate::endpoint::tcp::TcpServer;
+use crate::endpoint::udp::UdpServer;
+use crate::endpoint::webhook::{WebhookCounters, Webhooks};
+use crate::hub::access_keeper::{AccessKeeper, ReplaceError};
+use crate::hub::backend::{Backend, ObjectView, Pending, Presence};
+use crate::hub::status::{Alert, Books, Calls, Disk, Queue, Rates, Sessions, Status};
+use crate::hub::{CallAnswer, Hub, lock};
+use crate::router::access::{AccessEntry, AccessList};
+use crate::router::{Count, Router, SessionState};
+use crate::sys::disk_space;
+use crate::wire::{AclItem, Format, GroupName, Payload, Uid};
+
+/// Rates are averaged over this many samples, one a second.
+const RATE_SAMPLES: usize = 5;
+
+/// Everything that a snapshot is taken of.
+#[derive(Debug)]
+pub struct View {
+    pub(super) hub: Arc<Hub>,
+    pub(super) access: Arc<AccessKeeper>,
+    pub(super) tcp: Arc<TcpServer>,
+    pub(super) udp: Arc<UdpServer>,
+    pub(super) webhooks: Arc<Webhooks>,
+    /// Set once the API is there; it holds this view itself.
+    api: OnceLock<(Weak<Api>, Arc<Mutex<Server>>)>,
+    facts: Mutex<Facts>,
+    started: Instant,
+    is_draining: AtomicBool,
+    rates: Mutex<RateMeter>,
+    raised: Mutex<BTreeMap<&'static str, Timestamp>>,
+}
+
+/// What the snapshot takes from the configuration.
+#[derive(Debug)]
+struct Facts {
+    environment: &'static str,
+    central_key_is_weak: bool,
+    queue_percent: u64,
+    disk_percent: u64,
+    state_dir: PathBuf,
+}
+
+impl Facts {
+    fn new(config: &Config) -> Self {
+        Self {
+            environment: config.environment.name(),
+            central_key_is_weak: config.central.auth_key.is_weak(),
+            queue_percent: u64::from(config.alerts.queue_percent),
+            disk_percent: u64::from(config.alerts.disk_percent),
+            state_dir: config.state_dir.clone(),
+        }
+    }
+}
+
+/// Rates out of counters.
+#[derive(Debug, Default)]
+struct RateMeter(VecDeque<(Instant, u64, u64)>);
+
+impl RateMeter {
+    fn sample(&mut self, now: Instant, requests: u64, telemetry: u64) {
+        self.0.push_back((now, requests, telemetry));
+        if self.0.len() > RATE_SAMPLES + 1 {
+            self.0.pop_front();
+        }
+    }
+
+    fn rates(&self) -> Rates {
+        let (Some(first), Some(last)) = (self.0.front(), self.0.back()) else { return Rates::default() };
+        let seconds = last.0.duration_since(first.0).as_secs_f64();
+        if seconds <= 0.0 {
+            return Rates::default();
+        }
+        Rates {
+            requests_per_second: (last.1 - first.1) as f64 / seconds,
+            telemetry_per_second: (last.2 - first.2) as f64 / seconds,
+        }
+    }
+}
+
+impl View {
+    /// A view of these, from now on.
+    pub fn new(
+        hub: Arc<Hub>,
+        access: Arc<AccessKeeper>,
+        tcp: Arc<TcpServer>,
+        udp: Arc<UdpServer>,
+        webhooks: Arc<Webhooks>,
+        config: &Config,
+    ) -> Self {
+        Self {
+            hub,
+            access,
+            tcp,
+            udp,
+            webhooks,
+            api: OnceLock::new(),
+            facts: Mutex::new(Facts::new(config)),
+            started: Instant::now(),
+            is_draining: AtomicBool::new(false),
+            rates: Mutex::default(),
+            raised: Mutex::default(),
+        }
+    }
+
+    /// Adds the API, once it is there.
+    pub fn set_api(&self, api: &Arc<Api>, server: &Arc<Mutex<Server>>) {
+        let _only_once = self.api.set((Arc::downgrade(api), Arc::clone(server)));
+    }
+
+    /// Takes up a changed configuration.
+    pub fn set_facts(&self, config: &Config) {
+        *lock(&self.facts) = Facts::new(config);
+    }
+
+    /// From now on it is not ready.
+    pub fn set_draining(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes the counters of now for the rates; to be called every second.
+    pub fn sample_rates(&self) {
+        let (requests, telemetry) = self.hub.with_router(|router| {
+            let counts = router.counts();
+            let requests = counts.get(Count::CallsStarted) + counts.get(Count::RequestsStarted);
+            (requests, counts.get(Count::TelemetryTaken))
+        });
+        lock(&self.rates).sample(Instant::now(), requests, telemetry);
+    }
+
+    fn refusals(&self, router: &Router) -> BTreeMap<String, u64> {
+        let mut all = BTreeMap::new();
+        self.tcp.refusals.add_to(&mut all);
+        self.udp.refusals.add_to(&mut all);
+        if let Some(api) = self.api.get().and_then(|(api, _)| api.upgrade()) {
+            api.refusals.add_to(&mut all);
+        }
+        for (name, count) in router.counts().iter() {
+            all.insert(format!("router.{name}"), count);
+        }
+        all.insert("telemetry.kernel_dropped".to_owned(), u64::from(self.udp.kernel_drops()));
+        let counters = self.webhooks.pool().counters();
+        for (name, webhook) in [("request", counters.request), ("telemetry", counters.telemetry)] {
+            add_webhook(&mut all, name, &webhook);
+        }
+        let admission = self.tcp.admission.counts();
+        all.insert("sessions.failed_logins".to_owned(), admission.failed_logins);
+        all
+    }
+
+    fn disk(&self) -> Disk {
+        // A folder that cannot be examined shows as a disk of no size.
+        let (total, free) = disk_space(&lock(&self.facts).state_dir).unwrap_or_default();
+        Disk { total, free }
+    }
+
+    fn alerts(&self, access: &AccessList, queue: &Queue, disk: &Disk) -> Vec<Alert> {
+        let facts = lock(&self.facts);
+        let weak: Vec<_> =
+            access.iter().filter(|(_, entry)| entry.key.is_weak()).map(|(uid, _)| *uid).collect();
+        let webhooks = self.webhooks.pool().counters();
+        let mut up: Vec<(&'static str, String)> = Vec::new();
+        if facts.central_key_is_weak {
+            up.push((
+                "weak_central_key",
+                "the central's key is one that everybody knows: make a fresh one".to_owned(),
+            ));
+        }
+        if let Some(first) = weak.first() {
+            let count = weak.len();
+            up.push((
+                "weak_object_keys",
+                format!(
+                    "{count} objects have keys that everybody knows, {first} the first: `device rotate` each"
+                ),
+            ));
+        }
+        if queue.bytes * 100 >= queue.limit * facts.queue_percent && queue.limit > 0 {
+            up.push((
+                "queue",
+                "messages for the central fill the queue: bring its session or webhook back".to_owned(),
+            ));
+        }
+        if (disk.total - disk.free) * 100 >= disk.total * facts.disk_percent {
+            up.push(("disk", "the disk of state_dir is nearly full: make room on it".to_owned()));
+        }
+        for (name, counters) in
+            [("request_webhook", webhooks.request), ("telemetry_webhook", webhooks.telemetry)]
+        {
+            if counters.is_failing {
+                up.push((name, "the webhook fails: see the log for the cause, and its operator".to_owned()));
+            }
+        }
+        let mut raised = lock(&self.raised);
+        raised.retain(|name, _| up.iter().any(|(still, _)| still == name));
+        up.into_iter()
+            .map(|(name, sentence)| {
+                let since = *raised.entry(name).or_insert_with(Timestamp::now);
+                Alert { name: name.to_owned(), sentence, since: since.to_string() }
+            })
+            .collect()
+    }
+}
+
+fn add_webhook(all: &mut BTreeMap<String, u64>, name: &str, webhook: &WebhookCounters) {
+    let causes = webhook.causes;
+    for (cause, count) in [
+        ("resolve", causes.resolve),
+        ("connect", causes.connect),
+        ("tls", causes.tls),
+        ("timeout", causes.timeout),
+        ("disconnected", causes.disconnected),
+        ("protocol", causes.protocol),
+        ("status", causes.status),
+        ("redirect", causes.redirect),
+        ("too_large", causes.too_large),
+        ("garbage", causes.garbage),
+        ("sent_as_binary", webhook.sent_as_binary),
+    ] {
+        all.insert(format!("webhook_{name}.{cause}"), count);
+    }
+}
+
+fn object_view(router: &Router, uid: Uid, entry: &AccessEntry) -> ObjectView {
+    let state = match router.session_state(uid) {
+        SessionState::Live => Presence::Live,
+        SessionState::Kept => Presence::Kept,
+        SessionState::Absent => Presence::Absent,
+    };
+    ObjectView { uid: uid.as_str().to_owned(), group: entry.group.as_str().to_owned(), state, since: None }
+}
+
+impl Backend for View {
+    fn call(&self, uid: Uid, format: Format, payload: Vec<u8>, timeout: Duration) -> Pending<CallAnswer> {
+        // The API refuses what is longer than a payload may be.
+        let payload = Payload::new(format, &payload).unwrap_or(Payload::EMPTY);
+        Box::pin(self.hub.call(uid, payload, timeout))
+    }
+
+    fn group_of(&self, uid: Uid) -> Option<GroupName> {
+        self.hub.with_router(|router| router.group_of(uid))
+    }
+
+    fn replace_access(&self, items: Vec<AclItem>) -> Pending<Result<(), ReplaceError>> {
+        let access = Arc::clone(&self.access);
+        Box::pin(async move {
+            let count = access.replace(items).await?;
+            log::info!("event=access_list_replaced via=https objects={count}");
+            Ok(())
+        })
+    }
+
+    fn objects(&self, after: Option<Uid>, limit: usize, groups: &[GroupName]) -> Vec<ObjectView> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.hub.with_router(|router| {
+            router
+                .access()
+                .range(start)
+                .filter(|(_, entry)| groups.is_empty() || groups.contains(&entry.group))
+                .take(limit)
+                .map(|(uid, entry)| object_view(router, *uid, entry))
+                .collect()
+        })
+    }
+
+    fn object(&self, uid: Uid) -> Option<ObjectView> {
+        self.hub.with_router(|router| router.access().get(&uid).map(|entry| object_view(router, uid, entry)))
+    }
+
+    fn status(&self) -> Status {
+        let disk = self.disk();
+        let mut status = self.hub.look(|router, log, central| {
+            let counts = router.counts();
+            let (live, kept) = router.session_counts();
+            let (calls, requests) = router.pending_calls();
+            let (totals, usage) = (log.totals(), log.usage());
+            let queue = Queue {
+                messages: usage.messages as u64,
+                bytes: usage.bytes as u64,
+                limit: usage.limit as u64,
+            };
+            Status {
+                sessions: Sessions {
+                    live: live as u64,
+                    kept: kept as u64,
+                    central: router.session_state(Uid::CENTRAL) == SessionState::Live,
+                    logins: counts.get(Count::LoginsAccepted),
+                    ..Sessions::default()
+                },
+                calls: Calls {
+                    pending: (calls + requests) as u64,
+                    answered: counts.get(Count::CallsAnswered) + counts.get(Count::RequestsAnswered),
+                    not_found: counts.get(Count::CallsNotFound) + counts.get(Count::RequestsNotFound),
+                    timed_out: counts.get(Count::CallsTimedOut) + counts.get(Count::RequestsTimedOut),
+                    abandoned: counts.get(Count::CallsAbandoned),
+                },
+                books: Books {
+                    received: counts.get(Count::TelemetryTaken),
+                    delivered: central.delivered(),
+                    waiting: queue.messages,
+                    dropped: BTreeMap::from([
+                        ("oldest_for_room".to_owned(), totals.dropped),
+                        ("refused_for_room".to_owned(), totals.refused),
+                    ]),
+                },
+                refusals: self.refusals(router),
+                alerts: self.alerts(router.access(), &queue, &disk),
+                disk,
+                queue,
+                ..Status::default()
+            }
+        });
+        status.version = env!("CARGO_PKG_VERSION").to_owned();
+        status.environment = lock(&self.facts).environment.to_owned();
+        status.uptime_seconds = self.started.elapsed().as_secs();
+        status.ready = self.ready().is_ok();
+        status.rates = lock(&self.rates).rates();
+        status.sessions.unauthenticated = self.tcp.admission.unauthenticated() as u64;
+        let api = self.api.get().map_or(0, |(_, server)| lock(server).connections());
+        status.sessions.by_listener = BTreeMap::from([
+            ("sessions".to_owned(), self.tcp.admission.connections() as u64),
+            ("api".to_owned(), api as u64),
+        ]);
+        status
+    }
+
+    fn ready(&self) -> Result<(), &'static str> {
+        if self.is_draining.load(Ordering::Relaxed) { Err("stopping") } else { Ok(()) }
+    }
+}

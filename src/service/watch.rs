@@ -1,0 +1,54 @@
+//! What has to be looked after: time for the router, and files that change.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use async_io::Timer;
+
+use super::view::View;
+use crate::endpoint::tls::Certificates;
+use crate::hub::Hub;
+
+/// How often files are looked at. A `stat` of a few files costs less than a watch, and sees every kind of change:
+/// edits in place, renames over the file, links turned elsewhere.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Tells the hub when time has passed.
+pub async fn deadlines(hub: Arc<Hub>) {
+    let mut timer = Timer::never();
+    loop {
+        poll_fn(|context| {
+            match hub.poll_deadline(context.waker()) {
+                Some(deadline) => timer.set_at(deadline),
+                None => timer = Timer::never(),
+            }
+            match Pin::new(&mut timer).poll(context) {
+                Poll::Ready(_) => Poll::Ready(()),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await;
+        hub.tick();
+    }
+}
+
+/// Takes up changed certificates and a changed access list, and samples the rates.
+pub async fn every_second(certificates: Arc<Certificates>, view: Arc<View>) {
+    loop {
+        Timer::after(LOOK_INTERVAL).await;
+        view.sample_rates();
+        match certificates.reload_if_changed() {
+            Ok(false) => {}
+            Ok(true) => log::info!("event=certificate_reloaded"),
+            Err(error) => log::error!("event=certificate_refused error=\"{error}\""),
+        }
+        match view.access.reload_if_changed().await {
+            Ok(None) => {}
+            Ok(Some(count)) => log::info!("event=access_list_reloaded objects={count}"),
+            Err(error) => log::error!("event=access_list_refused error=\"{error}\""),
+        }
+    }
+}

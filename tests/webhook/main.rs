@@ -1,0 +1,8 @@
+//! The webhook pool against endpoints on loopback that behave, hang, lie, redirect, or never stop sending.
+#![cfg(test)]
+
+mod delivery;
+mod misbehaving;
+mod order;
+mod over_tls;
+mod support;
