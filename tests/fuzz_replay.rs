@@ -4,6 +4,8 @@
 
 #[path = "fuzz/src/bodies.rs"]
 mod bodies;
+#[path = "support/world/rng.rs"]
+mod rng;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -60,6 +62,27 @@ fn every_body_takes_every_vector_whole_cut_and_bent() {
             }
             // Behind each other, as in a stream.
             body(&input.repeat(3));
+        }
+    }
+}
+
+#[test]
+fn every_body_takes_noise() {
+    let mut rng = rng::Rng::new(1);
+    for _ in 0..400 {
+        let small = rng.chance(50);
+        let input: Vec<u8> =
+            (0..rng.below(900))
+                .map(|_| {
+                    if small {
+                        rng.pick(&[0, 1, 2, 3, 0x10, 0x30, 0x38, 0x40, 0x48])
+                    } else {
+                        rng.next() as u8
+                    }
+                })
+                .collect();
+        for (_, body) in bodies::TARGETS {
+            body(&input);
         }
     }
 }

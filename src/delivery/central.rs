@@ -33,6 +33,9 @@ pub struct Central {
     set_aside: BTreeSet<Seq>,
     /// Messages that the webhook's workers have.
     at_webhook: BTreeSet<Seq>,
+    /// The way changed while the workers still had some: they finish first, so that no message goes both ways and
+    /// none overtakes an earlier one that they give back.
+    is_draining: bool,
     /// Everything below arrived by the session, but for what was set aside.
     acknowledged_to: Seq,
     /// Up to where the last ping behind a window reached, until its pong.
@@ -50,6 +53,7 @@ impl Central {
             acknowledged_to: 0,
             set_aside: BTreeSet::new(),
             at_webhook: BTreeSet::new(),
+            is_draining: false,
             pinged: None,
             delivered: 0,
         }
@@ -63,8 +67,8 @@ impl Central {
 
     /// The telemetry webhook was configured, or taken out.
     pub fn set_webhook(&mut self, webhook: bool) {
-        self.webhook = webhook;
-        if self.session.is_none() {
+        let has_changed = std::mem::replace(&mut self.webhook, webhook) != webhook;
+        if has_changed && self.session.is_none() {
             self.start_over();
         }
     }
@@ -74,6 +78,7 @@ impl Central {
         self.acknowledged_to = 0;
         self.pinged = None;
         self.set_aside.clear();
+        self.is_draining = !self.at_webhook.is_empty();
     }
 
     /// Messages that arrived.
@@ -83,8 +88,7 @@ impl Central {
 
     fn way(&self) -> Way {
         match self.session {
-            // What the webhook's workers still have is finished first, so that no message goes both ways.
-            Some(_) if !self.at_webhook.is_empty() => Way::None,
+            _ if self.is_draining => Way::None,
             Some(session) => Way::Session(session),
             None if self.webhook => Way::Webhook,
             None => Way::None,
@@ -106,10 +110,19 @@ impl Central {
             self.next = seq + 1;
             match telemetry(message) {
                 Some(telemetry) if telemetry.wire_len() <= session.largest => return Some(telemetry),
-                _ => self.set_aside.insert(seq),
-            };
+                _ => self.set_aside(seq, log),
+            }
         }
         None
+    }
+
+    fn set_aside(&mut self, seq: Seq, log: &MemoryLog) {
+        // What had to make room in the log is not waited for any more.
+        let oldest = log.from(0).map_or(seq, |(oldest, _)| oldest);
+        while self.set_aside.first().is_some_and(|first| *first < oldest) {
+            self.set_aside.pop_first();
+        }
+        self.set_aside.insert(seq);
     }
 
     /// The ping that belongs behind what was sent: which messages its pong acknowledges. One is under way at a time.
@@ -154,16 +167,23 @@ impl Central {
 
     /// The webhook took it.
     pub fn webhook_delivered(&mut self, seq: Seq, log: &mut MemoryLog) {
-        if self.at_webhook.remove(&seq) {
+        if self.leave_webhook(seq) {
             self.arrived(seq, log);
         }
     }
 
     /// The workers gave it back, undelivered: it stays in the log for the way that opens next.
     pub fn webhook_returned(&mut self, seq: Seq) {
-        if self.at_webhook.remove(&seq) {
+        if self.leave_webhook(seq) {
             self.next = self.next.min(seq);
         }
+    }
+
+    /// The workers no longer have it; whether they had it.
+    fn leave_webhook(&mut self, seq: Seq) -> bool {
+        let had = self.at_webhook.remove(&seq);
+        self.is_draining &= !self.at_webhook.is_empty();
+        had
     }
 
     fn arrived(&mut self, seq: Seq, log: &mut MemoryLog) {
@@ -254,6 +274,34 @@ mod tests {
         assert_eq!(sent(&mut central, &log), [3]);
         central.set_session(None);
         assert_eq!(posted(&mut central, &log), [2, 4], "the webhook takes any size");
+    }
+
+    #[test]
+    fn what_was_set_aside_and_had_to_make_room_is_forgotten() {
+        let mut log = MemoryLog::new(3_000, OnFull::DropOldest);
+        let mut central = Central::new(false);
+        central.set_session(session(1, 100));
+        for _ in 0..100 {
+            append(&mut log, 500);
+            assert_eq!(sent(&mut central, &log), [0usize; 0]);
+            assert!(central.set_aside.len() <= log.usage().messages);
+        }
+    }
+
+    /// The workers keep what they have under way when the rest is recalled; should it fail after all, nothing newer
+    /// of the same object may have gone ahead.
+    #[test]
+    fn what_the_workers_still_have_is_finished_before_the_webhook_goes_on() {
+        let mut log = log(&[1, 2]);
+        let mut central = Central::new(true);
+        assert_eq!(posted(&mut central, &log), [1, 2]);
+        central.set_session(session(1, usize::MAX));
+        central.webhook_returned(2);
+        central.set_session(None);
+        append(&mut log, 3);
+        assert_eq!(posted(&mut central, &log), [0u64; 0]);
+        central.webhook_returned(1);
+        assert_eq!(posted(&mut central, &log), [1, 2, 3]);
     }
 
     #[test]

@@ -8,8 +8,7 @@ use std::time::Instant;
 
 use super::presence::{Answered, NotTaken};
 use super::{
-    Answer, Count, Effects, Origin, Queued, Router, Serial, Tag, Ticket, Timer, WebhookRefusal,
-    WebhookRequest,
+    Answer, Count, Effects, Queued, Router, Serial, Tag, Ticket, Timer, WebhookRefusal, WebhookRequest,
 };
 use crate::limits::{ASKED_MAX, ASKED_PER_OBJECT_MAX};
 use crate::wire::{
@@ -256,12 +255,11 @@ impl Router {
     pub(super) fn object_asks(
         &mut self,
         now: Instant,
-        origin: Origin,
+        uid: Uid,
         number: u16,
         payload: Payload<'_>,
         effects: &mut impl Effects,
     ) {
-        let uid = origin.uid;
         let pending = self.peers.get(&uid).is_some_and(|peer| peer.asked.contains_key(&number));
         if pending {
             self.counts.add(Count::NumbersAlreadyUsed);
@@ -427,19 +425,20 @@ impl Router {
         }
     }
 
-    /// Whether what waits for this peer is still awaited.
-    pub(super) fn is_pending(&self, to: Uid, queued: &Queued) -> bool {
+    /// Whether what waits for this peer is still awaited. A deadline that has passed counts before its timer fires:
+    /// what woke us may have come first.
+    pub(super) fn is_pending(&self, now: Instant, to: Uid, queued: &Queued) -> bool {
         match queued.tag {
             Tag::Response => true,
             Tag::Token => false,
             Tag::Request(serial) => match request_of(queued) {
                 Some((Some(object), number)) => {
                     let asked = self.peers.get(&object).and_then(|peer| peer.asked.get(&number));
-                    asked.is_some_and(|asked| asked.serial == serial)
+                    asked.is_some_and(|asked| asked.serial == serial && now < asked.deadline)
                 }
                 Some((None, number)) => {
                     let call = self.peers.get(&to).and_then(|peer| peer.calls.get(&number));
-                    call.is_some_and(|call| call.serial == serial)
+                    call.is_some_and(|call| call.serial == serial && now < call.deadline)
                 }
                 None => false,
             },

@@ -85,7 +85,7 @@ impl Router {
             self.issue_token(now, uid, effects);
         }
         for queued in waited {
-            if !self.is_pending(uid, &queued) {
+            if !self.is_pending(now, uid, &queued) {
                 continue;
             }
             if queued.bytes.len() <= largest {
@@ -148,7 +148,7 @@ impl Router {
         let until = now + self.settings.keep_session;
         let mut waiting = Waiting::new(Why::Kept(until));
         for queued in waited {
-            if self.is_pending(uid, &queued) {
+            if self.is_pending(now, uid, &queued) {
                 waiting.push(queued);
             }
         }
@@ -208,14 +208,17 @@ impl Router {
         if old.central_key != self.settings.central_key {
             self.revoke(Uid::CENTRAL, effects);
         }
-        let lost: Vec<Uid> = self
-            .access
-            .iter()
-            .filter(|(_, entry)| !self.settings.groups.get(&entry.group).is_some_and(|group| group.telemetry))
-            .map(|(uid, _)| *uid)
+        let has_telemetry = |name| self.settings.groups.get(name).map(|group| group.telemetry);
+        let changed: Vec<_> = (self.access.iter())
+            .map(|(uid, entry)| (*uid, has_telemetry(&entry.group)))
+            .filter(|(_, has_telemetry)| *has_telemetry != Some(true))
             .collect();
-        for uid in lost {
-            self.drop_tokens(uid);
+        for (uid, has_telemetry) in changed {
+            match has_telemetry {
+                Some(_) => self.drop_tokens(uid),
+                // A group that is gone gives no rights at all.
+                None => self.revoke(uid, effects),
+            }
         }
     }
 

@@ -14,6 +14,7 @@ mod calls;
 mod count;
 mod login;
 mod presence;
+mod status;
 mod telemetry;
 mod timers;
 
@@ -29,6 +30,7 @@ use calls::{Asked, Call};
 pub use count::{Count, Counts};
 use presence::Presence;
 pub use presence::{Queued, Tag};
+pub use status::{SessionState, Sizes};
 use telemetry::TokenEntry;
 use timers::{Timer, Timers};
 
@@ -293,17 +295,6 @@ impl Peer {
     }
 }
 
-/// The state of a peer's session, for those who look from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SessionState {
-    /// Connected.
-    Live,
-    /// Away, expected back.
-    Kept,
-    /// No session.
-    Absent,
-}
-
 /// The one owner of rights, sessions, tokens and pending calls.
 #[derive(Debug)]
 pub struct Router {
@@ -348,17 +339,22 @@ impl Router {
             }
             Command::Request { origin, uid, number, payload } => {
                 if self.speaks(origin) {
-                    match uid {
-                        Some(object) => self.central_asks(now, object, number, payload, effects),
-                        None => self.object_asks(now, origin, number, payload, effects),
+                    match (origin.uid.is_central(), uid) {
+                        (true, Some(object)) => self.central_asks(now, object, number, payload, effects),
+                        (false, None) => self.object_asks(now, origin.uid, number, payload, effects),
+                        // The session ended whoever speaks for another.
+                        (true, None) | (false, Some(_)) => {}
                     }
                 }
             }
             Command::Response { origin, uid, number, code, payload } => {
                 if self.speaks(origin) {
-                    match uid {
-                        Some(object) => self.central_answers(object, number, code, payload, effects),
-                        None => self.object_answers(origin.uid, number, code, payload, effects),
+                    match (origin.uid.is_central(), uid) {
+                        (true, Some(object)) => {
+                            self.central_answers(object, number, code, payload, effects);
+                        }
+                        (false, None) => self.object_answers(origin.uid, number, code, payload, effects),
+                        (true, None) | (false, Some(_)) => {}
                     }
                 }
             }
@@ -404,35 +400,6 @@ impl Router {
     /// The groups of the configuration.
     pub fn groups(&self) -> impl Iterator<Item = GroupName> {
         self.settings.groups.keys().copied()
-    }
-
-    /// How a peer is connected.
-    pub fn session_state(&self, uid: Uid) -> SessionState {
-        match self.peers.get(&uid).map(|peer| &peer.presence) {
-            Some(Presence::Live { .. }) => SessionState::Live,
-            Some(Presence::Waiting(_)) => SessionState::Kept,
-            Some(Presence::Absent) | None => SessionState::Absent,
-        }
-    }
-
-    /// Live and kept sessions of objects.
-    pub fn session_counts(&self) -> (usize, usize) {
-        let objects = self.peers.iter().filter(|(uid, _)| !uid.is_central());
-        objects.fold((0, 0), |(live, kept), (_, peer)| match peer.presence {
-            Presence::Live { .. } => (live + 1, kept),
-            Presence::Waiting(_) => (live, kept + 1),
-            Presence::Absent => (live, kept),
-        })
-    }
-
-    /// Calls to objects and requests of objects that await their answer.
-    pub fn pending_calls(&self) -> (usize, usize) {
-        (self.central_numbers.len() + self.http_calls.len(), self.asked_total)
-    }
-
-    /// Telemetry tokens that are valid now.
-    pub fn token_count(&self) -> usize {
-        self.tokens.len()
     }
 
     /// What was counted since the start.

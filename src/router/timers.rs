@@ -57,4 +57,9 @@ impl Timers {
     pub fn next(&self) -> Option<Instant> {
         self.0.first().map(|(at, _)| *at)
     }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
 }

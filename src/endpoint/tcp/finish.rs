@@ -24,9 +24,14 @@ impl TcpServer {
         let Live { mut stream, writer, outbox, origin, source, .. } = live;
         let (ending, last_word, reason) = self.judge(&end, &source);
         let may_speak = !writer.is_mid_record();
-        let unsent = writer.into_unsent(&outbox);
-        let passed_on = unsent.len();
-        self.hub.turn(Instant::now()).disconnected(origin, ending, unsent);
+        let passed_on = {
+            // Within the turn: an answer that another thread queued in between would be lost.
+            let mut turn = self.hub.turn(Instant::now());
+            let unsent = writer.into_unsent(&outbox);
+            let passed_on = unsent.len();
+            turn.disconnected(origin, ending, unsent);
+            passed_on
+        };
         log::info!(
             "event=session_closed uid=\"{}\" source={source} reason={reason} kept={} unsent={passed_on}",
             origin.uid,

@@ -1,9 +1,15 @@
 //! What each fuzz target does with its bytes. Also run by `cargo test`, see `tests/fuzz_replay.rs`.
 
+mod router;
+mod session;
+
 use iotsocketd::wire::{
     ACL_ITEM_LEN, AclItem, Datagram, Decoded, InitiationReply, PAYLOAD_DATA_MAX, PAYLOAD_HEAD_LEN, PROOF_LEN,
     Payload, Proof, TRANSMISSION_MAX, Transmission, WireError,
 };
+
+pub use router::router;
+pub use session::session;
 
 /// Takes an input; panics if it was not handled as it should be.
 pub type Body = fn(&[u8]);
@@ -15,6 +21,8 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("payload", payload),
     ("proof", proof),
     ("reply", reply),
+    ("router", router),
+    ("session", session),
     ("transmission", transmission),
 ];
 

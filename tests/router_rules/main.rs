@@ -1,0 +1,10 @@
+//! The decided rules of the protocol that the router holds, one short test each.
+#![cfg(test)]
+
+mod bench;
+mod calls;
+#[path = "../support/effects.rs"]
+mod effects;
+mod requests;
+mod sessions;
+mod telemetry;
