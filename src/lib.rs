@@ -9,6 +9,7 @@ pub mod endpoint;
 pub mod hub;
 pub mod journal;
 pub mod limits;
+pub mod logfmt;
 pub mod net;
 pub mod payload_json;
 pub mod router;

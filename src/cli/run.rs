@@ -11,6 +11,7 @@ use smol::stream::StreamExt as _;
 use super::arguments::Arguments;
 use super::{Failure, log_lines};
 use crate::hub::file_stamp::stamp;
+use crate::logfmt::Quoted;
 use crate::service::Service;
 use crate::service::config::{Config, Mistake};
 use crate::sys::raise_open_files;
@@ -41,14 +42,12 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
         let lines: Vec<_> = mistakes.iter().map(Mistake::to_string).collect();
         Failure::Failed(lines.join("\n"))
     })?;
-    for warning in &warnings {
-        log::warn!("event=configuration_warning detail=\"{warning}\"");
-    }
+    tell(&warnings);
     let mut signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup])
         .map_err(|error| Failure::Failed(format!("signals cannot be received: {error}")))?;
     // Thousands of connections need more descriptors than most systems give unasked.
     if let Err(error) = raise_open_files() {
-        log::warn!("event=open_files_not_raised error=\"{error}\"");
+        log::warn!("event=open_files_not_raised error={}", Quoted(error));
     }
     let service = Service::start(config).map_err(Failure::Failed)?;
     let mut seen = stamp(&path);
@@ -70,10 +69,19 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
     Ok(())
 }
 
+fn tell(warnings: &[Mistake]) {
+    for warning in warnings {
+        log::warn!("event=configuration_warning detail={}", Quoted(warning));
+    }
+}
+
 /// Takes up the changed file; a broken one changes nothing.
 fn reload(service: &Service, path: &Path) {
     let outcome = match Config::load(path) {
-        Ok((config, _warnings)) => service.reload(config),
+        Ok((config, warnings)) => {
+            tell(&warnings);
+            service.reload(config)
+        }
         Err(mistakes) => Err(mistakes.iter().map(Mistake::to_string).collect::<Vec<_>>().join("; ")),
     };
     match outcome {
@@ -83,6 +91,6 @@ fn reload(service: &Service, path: &Path) {
                 log::warn!("event=restart_needed key={key}");
             }
         }
-        Err(error) => log::error!("event=configuration_refused error=\"{error}\""),
+        Err(error) => log::error!("event=configuration_refused error={}", Quoted(error)),
     }
 }

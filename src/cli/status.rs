@@ -74,6 +74,8 @@ pub fn run_with(sockets: &[PathBuf], json: bool) -> Result<String, String> {
             Err(error) => failure = error,
         }
     }
+    let mut sockets = sockets.to_vec();
+    sockets.dedup();
     let places: Vec<_> = sockets.iter().map(|socket| socket.display().to_string()).collect();
     Err(match failure {
         ClientError::NotRunning => format!("{failure}: nobody answers on {}", places.join(" or ")),

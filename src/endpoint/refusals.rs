@@ -6,6 +6,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::logfmt::Quoted;
+
 /// Between two log lines of one cause.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -59,7 +61,8 @@ impl<C: Cause> Refusals<C> {
         drop(told);
         let listener = self.listener;
         log::warn!(
-            "event=refused listener={listener} cause={name} peer={peer} count={since} detail=\"{detail}\""
+            "event=refused listener={listener} cause={name} peer={peer} count={since} detail={}",
+            Quoted(detail)
         );
     }
 

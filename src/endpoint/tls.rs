@@ -11,6 +11,7 @@ use rustls::{CipherSuite, ServerConfig};
 
 use super::certificate;
 use crate::hub::file_stamp::{Stamp, stamp};
+use crate::logfmt::Quoted;
 
 /// The certificate in force, for each kind of listener. New connections take the current one;
 /// those that exist keep what they began with.
@@ -109,7 +110,7 @@ impl Certificates {
 fn read(certificate: &Path, private_key: &Path) -> Result<Configs, TlsError> {
     let (pair, doubt) = certificate::load(certificate, private_key).map_err(TlsError::Files)?;
     if let Some(doubt) = doubt {
-        log::warn!("event=certificate_doubtful detail=\"{doubt}\"");
+        log::warn!("event=certificate_doubtful detail={}", Quoted(doubt));
     }
     let sessions = server_config(pair).map_err(TlsError::Provider)?;
     let mut api = sessions.clone();

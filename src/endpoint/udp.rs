@@ -12,7 +12,9 @@ use async_io::{Async, Timer};
 
 use super::refusals::{Cause, Refusals};
 use crate::hub::Hub;
+use crate::logfmt::Quoted;
 use crate::net::canonical;
+use crate::router::Count;
 use crate::sys::{Batch, Received, enable_overflow_count};
 use crate::wire::{Datagram, WireError};
 
@@ -21,7 +23,7 @@ const RECEIVE_PAUSE: Duration = Duration::from_millis(100);
 /// Batches handled before other tasks have their turn.
 const BATCHES_A_TURN: usize = 8;
 
-/// Why a datagram is no telemetry. Wrong tokens, sources and rights are the router's to count.
+/// Why a datagram is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UdpCause {
     /// Longer than the configuration allows.
@@ -32,10 +34,30 @@ pub enum UdpCause {
     UnknownFormat,
     /// A payload option that does not exist.
     UnknownOption,
+    /// The token is not valid, or not any more.
+    WrongToken,
+    /// From a network that is not allowed.
+    Source,
+    /// The object's group may not send telemetry.
+    NotAllowed,
+    /// The group's rules do not take the payload: too long, or not what its format says.
+    Payload,
+    /// More messages than the group's rate.
+    Rate,
 }
 
 impl Cause for UdpCause {
-    const NAMES: &'static [&'static str] = &["oversized", "length", "unknown_format", "unknown_option"];
+    const NAMES: &'static [&'static str] = &[
+        "oversized",
+        "length",
+        "unknown_format",
+        "unknown_option",
+        "wrong_token",
+        "source",
+        "not_allowed",
+        "payload",
+        "rate",
+    ];
 
     fn index(self) -> usize {
         self as usize
@@ -85,7 +107,7 @@ impl UdpServer {
     /// Receives until the future is dropped.
     pub async fn receive(self: Arc<Self>, socket: Async<UdpSocket>) {
         if let Err(error) = enable_overflow_count(socket.as_fd()) {
-            log::warn!("event=no_drop_count listener=telemetry error=\"{error}\"");
+            log::warn!("event=no_drop_count listener=telemetry error={}", Quoted(error));
         }
         let mut batch_max = self.max_datagram.load(Ordering::Relaxed);
         let mut batch = Batch::new(batch_max);
@@ -99,7 +121,7 @@ impl UdpServer {
             match socket.read_with(|socket| batch.receive(socket.as_fd())).await {
                 Ok(_) => self.handle(&batch),
                 Err(error) => {
-                    log::warn!("event=receive_failed listener=telemetry error=\"{error}\"");
+                    log::warn!("event=receive_failed listener=telemetry error={}", Quoted(error));
                     Timer::after(RECEIVE_PAUSE).await;
                 }
             }
@@ -115,9 +137,11 @@ impl UdpServer {
         let mut count = 0;
         for received in batch.iter() {
             count += 1;
-            match decode(&received) {
-                Ok(datagram) => turn.telemetry(&datagram, canonical(received.source.ip())),
-                Err(cause) => self.refusals.note(cause, &received.source.ip(), &"datagram dropped"),
+            let source = canonical(received.source.ip());
+            let taken = decode(&received)
+                .and_then(|datagram| turn.telemetry(&datagram, source).map_err(UdpCause::from));
+            if let Err(cause) = taken {
+                self.refusals.note(cause, &source, &"datagram dropped");
             }
         }
         turn.pump();
@@ -125,6 +149,18 @@ impl UdpServer {
         self.datagrams.fetch_add(count, Ordering::Relaxed);
         if let Some(dropped) = batch.dropped() {
             self.kernel_drops.store(dropped, Ordering::Relaxed);
+        }
+    }
+}
+
+impl From<Count> for UdpCause {
+    fn from(count: Count) -> Self {
+        match count {
+            Count::TelemetryWrongToken => Self::WrongToken,
+            Count::TelemetryWrongSource => Self::Source,
+            Count::RateExceeded => Self::Rate,
+            Count::PayloadTooLarge | Count::PayloadNotItsFormat => Self::Payload,
+            _ => Self::NotAllowed,
         }
     }
 }

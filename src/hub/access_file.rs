@@ -7,7 +7,7 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use crate::limits::ACL_FILE_MAX;
@@ -191,7 +191,8 @@ fn replace(path: &Path, list: &AccessList) -> io::Result<()> {
 /// Takes the lock of the file; it is given back when the value is dropped, or the process ends.
 fn lock(path: &Path) -> io::Result<File> {
     let folder = parent(path);
-    fs::create_dir_all(folder)?;
+    // As `run` makes the state folder: its content is nobody else's business.
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let lock = OpenOptions::new()
         .write(true)
         .create(true)

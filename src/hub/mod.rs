@@ -24,7 +24,7 @@ use crate::journal::{MemoryLog, Message, OnFull, Seq};
 use crate::limits::{MEMORY_LOG_BYTES, TELEMETRY_WINDOW};
 use crate::router::access::AccessList;
 use crate::router::{
-    Command, ConnectionId, Ending, Login, Origin, Queued, Router, Settings, Ticket, WebhookRefusal,
+    Command, ConnectionId, Count, Ending, Login, Origin, Queued, Router, Settings, Ticket, WebhookRefusal,
     WebhookRequest,
 };
 use crate::wire::{AuthKey, Datagram, Format, Payload, Transmission, Uid};
@@ -290,10 +290,10 @@ impl Turn<'_> {
         self.handle(Command::Disconnected { origin, ending, unsent });
     }
 
-    /// Takes a telemetry datagram; delivery follows at [`Turn::pump`].
-    pub fn telemetry(&mut self, datagram: &Datagram<'_>, source: IpAddr) {
+    /// Takes a telemetry datagram, or says why not; delivery follows at [`Turn::pump`].
+    pub fn telemetry(&mut self, datagram: &Datagram<'_>, source: IpAddr) -> Result<(), Count> {
         let core = &mut *self.core;
-        let Some(taken) = core.router.telemetry(self.now, datagram, source) else { return };
+        let taken = core.router.telemetry(self.now, datagram, source)?;
         let payload = datagram.payload;
         let message = Message {
             uid: taken.uid,
@@ -303,6 +303,7 @@ impl Turn<'_> {
         };
         // A full log counts what it refuses or drops; nobody can be told by datagram.
         let _counted = core.log.append(message);
+        Ok(())
     }
 
     /// The pong behind a window of telemetry came.

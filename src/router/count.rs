@@ -79,6 +79,23 @@ counts! {
     AccessListsReplaced => "access_lists_replaced",
 }
 
+impl Count {
+    /// What was refused or went wrong here and is not counted where it came in.
+    pub const REFUSALS: &[Self] = &[
+        Self::SessionsReplaced,
+        Self::SessionsRevoked,
+        Self::SessionsExpired,
+        Self::NumbersAlreadyUsed,
+        Self::RequestsFailed,
+        Self::ResponsesUnexpected,
+        Self::ResponsesShrunk,
+        Self::ResponsesOrphaned,
+        Self::PayloadTooLarge,
+        Self::PayloadNotItsFormat,
+        Self::RateExceeded,
+    ];
+}
+
 /// A counter for each [`Count`].
 #[derive(Debug, Clone, Default)]
 pub struct Counts([u64; Count::ALL.len()]);
@@ -94,10 +111,5 @@ impl Counts {
     /// The number counted.
     pub fn get(&self, count: Count) -> u64 {
         self.0.get(count as usize).copied().unwrap_or_default()
-    }
-
-    /// Every name with its number.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        Count::ALL.iter().map(|count| (count.name(), self.get(*count)))
     }
 }

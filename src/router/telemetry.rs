@@ -18,23 +18,16 @@ pub struct TokenEntry {
 }
 
 impl Router {
-    /// Says whose telemetry this is; `None`: it is dropped, and counted by cause.
+    /// Says whose telemetry this is, or why it is dropped; both are counted.
     pub fn telemetry(
         &mut self,
         now: Instant,
         datagram: &Datagram<'_>,
         source: IpAddr,
-    ) -> Option<TakenTelemetry> {
-        match self.judge_telemetry(now, datagram, source) {
-            Ok(taken) => {
-                self.counts.add(Count::TelemetryTaken);
-                Some(taken)
-            }
-            Err(count) => {
-                self.counts.add(count);
-                None
-            }
-        }
+    ) -> Result<TakenTelemetry, Count> {
+        let judged = self.judge_telemetry(now, datagram, source);
+        self.counts.add(judged.map_or_else(|count| count, |_| Count::TelemetryTaken));
+        judged
     }
 
     fn judge_telemetry(

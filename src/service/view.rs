@@ -148,8 +148,8 @@ impl View {
         if let Some(api) = self.api.get().and_then(|(api, _)| api.upgrade()) {
             api.refusals.add_to(&mut all);
         }
-        for (name, count) in router.counts().iter() {
-            all.insert(format!("router.{name}"), count);
+        for count in Count::REFUSALS {
+            all.insert(format!("router.{}", count.name()), router.counts().get(*count));
         }
         all.insert("telemetry.kernel_dropped".to_owned(), u64::from(self.udp.kernel_drops()));
         let counters = self.webhooks.pool().counters();
@@ -162,8 +162,10 @@ impl View {
     }
 
     fn disk(&self) -> Disk {
+        // Not under the lock: a disk that hangs must not stop anybody else.
+        let state_dir = lock(&self.facts).state_dir.clone();
         // A folder that cannot be examined shows as a disk of no size.
-        let (total, free) = disk_space(&lock(&self.facts).state_dir).unwrap_or_default();
+        let (total, free) = disk_space(&state_dir).unwrap_or_default();
         Disk { total, free }
     }
 
@@ -194,7 +196,7 @@ impl View {
                 "messages for the central fill the queue: bring its session or webhook back".to_owned(),
             ));
         }
-        if (disk.total - disk.free) * 100 >= disk.total * facts.disk_percent {
+        if disk.total > 0 && (disk.total - disk.free) * 100 >= disk.total * facts.disk_percent {
             up.push(("disk", "the disk of state_dir is nearly full: make room on it".to_owned()));
         }
         for (name, counters) in

@@ -11,6 +11,7 @@ use async_io::Timer;
 use super::view::View;
 use crate::endpoint::tls::Certificates;
 use crate::hub::Hub;
+use crate::logfmt::Quoted;
 
 /// How often files are looked at. A `stat` of a few files costs less than a watch, and sees every kind of change:
 /// edits in place, renames over the file, links turned elsewhere.
@@ -43,12 +44,12 @@ pub async fn every_second(certificates: Arc<Certificates>, view: Arc<View>) {
         match certificates.reload_if_changed() {
             Ok(false) => {}
             Ok(true) => log::info!("event=certificate_reloaded"),
-            Err(error) => log::error!("event=certificate_refused error=\"{error}\""),
+            Err(error) => log::error!("event=certificate_refused error={}", Quoted(error)),
         }
         match view.access.reload_if_changed().await {
             Ok(None) => {}
             Ok(Some(count)) => log::info!("event=access_list_reloaded objects={count}"),
-            Err(error) => log::error!("event=access_list_refused error=\"{error}\""),
+            Err(error) => log::error!("event=access_list_refused error={}", Quoted(error)),
         }
     }
 }

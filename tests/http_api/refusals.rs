@@ -62,6 +62,9 @@ fn a_key_of_some_groups_sees_no_others() {
     }
     let list = world.get("/v1/objects", "bb22");
     assert_eq!(list.body, r#"{"objects":[{"uid":"echo","group":"Stations","state":"absent"}],"next":null}"#);
+    // The list is everybody's.
+    let refused = world.connect().ask(&post("/acl", "cc33", "[]"));
+    assert_eq!(refused.status, 403);
 }
 
 #[test]

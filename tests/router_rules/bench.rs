@@ -190,7 +190,7 @@ impl Bench {
     /// Whether a datagram with this token is taken.
     pub fn datagram(&mut self, token: Token, source: IpAddr) -> bool {
         let datagram = Datagram { token, payload: payload("21.5") };
-        self.router.telemetry(self.now, &datagram, source).is_some()
+        self.router.telemetry(self.now, &datagram, source).is_ok()
     }
 
     pub fn reconfigure(&mut self, change: impl FnOnce(&mut Settings)) -> Vec<Seen> {

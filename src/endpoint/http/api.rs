@@ -217,6 +217,10 @@ impl Api {
             let sentence = format!("this key lacks the right \"{}\"", right.name());
             return Err(ApiError::new(Cause::Right, 403, sentence));
         }
+        if matches!(route, Route::Post(BodyRoute::Acl)) && !key.groups.is_empty() {
+            let sentence = "a key limited to groups may not replace the list of all of them";
+            return Err(ApiError::new(Cause::Right, 403, sentence));
+        }
         match route {
             Route::Health | Route::Ready | Route::Metrics => Ok(Decision::Reply(self.open_reply(&route))),
             Route::Status => Ok(Decision::Reply(Reply::json(200, &self.status()))),

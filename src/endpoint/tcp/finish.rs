@@ -10,6 +10,7 @@ use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::live::{Live, SessionEnd};
 use super::{TcpCause, TcpServer, until};
 use crate::endpoint::stream::{Metered, Stream};
+use crate::logfmt::Quoted;
 use crate::router::Ending;
 use crate::wire::{CloseCode, InitiationReply, Transmission, verdict_byte};
 
@@ -33,8 +34,8 @@ impl TcpServer {
             passed_on
         };
         log::info!(
-            "event=session_closed uid=\"{}\" source={source} reason={reason} kept={} unsent={passed_on}",
-            origin.uid,
+            "event=session_closed uid={} source={source} reason={reason} kept={} unsent={passed_on}",
+            Quoted(origin.uid.as_str()),
             ending == Ending::Kept
         );
         if let Some(code) = last_word.filter(|_| may_speak) {

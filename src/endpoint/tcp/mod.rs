@@ -23,6 +23,7 @@ use super::refusals::{Cause, Refusals};
 use super::tls::Certificates;
 use crate::hub::access_keeper::AccessKeeper;
 use crate::hub::{Hub, lock};
+use crate::logfmt::Quoted;
 use crate::net::{AllowFrom, canonical};
 use crate::session;
 
@@ -165,7 +166,7 @@ impl TcpServer {
             match listener.accept().await {
                 Ok((io, peer)) => self.admit(io, peer, &executor),
                 Err(error) => {
-                    log::warn!("event=accept_failed listener=sessions error=\"{error}\"");
+                    log::warn!("event=accept_failed listener=sessions error={}", Quoted(error));
                     Timer::after(ACCEPT_PAUSE).await;
                 }
             }

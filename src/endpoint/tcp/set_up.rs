@@ -20,6 +20,7 @@ use crate::endpoint::admission::Permit;
 use crate::endpoint::stream::{Metered, Stream};
 use crate::hub::Hub;
 use crate::hub::outbox::{Outbox, Verdict};
+use crate::logfmt::Quoted;
 use crate::router::{Ending, Login, LoginRefusal, Origin};
 use crate::session::{Event, Role, Session, Settings};
 use crate::wire::{AuthKey, CHALLENGE_LEN, Challenge, INITIATION_LEN, KEY_LEN, PROOF_LEN, Proof, Uid};
@@ -194,7 +195,7 @@ impl TcpServer {
         session.verdict(Instant::now(), Some(role));
         // The router queued the verdict byte itself, ahead of what it sent to the session since.
         while session.poll_output().is_some() {}
-        log::info!("event=session_open uid=\"{}\" source={}", origin.uid, login.source);
+        log::info!("event=session_open uid={} source={}", Quoted(origin.uid.as_str()), login.source);
         Ok(Live::new(stream, session, outbox, Arc::clone(self), origin, login.source))
     }
 }

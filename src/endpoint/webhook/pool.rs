@@ -12,6 +12,7 @@ use super::{Causes, Counters, Failed, Failure, Outcomes, Refused, WEBHOOK_THREAD
 use crate::delivery::lanes::{
     BYTES_MAX, Destination, Finished, JOBS_MAX, Lanes, Next, Outcome, Refusal, Ticket, Untried, Work,
 };
+use crate::logfmt::Quoted;
 use crate::wire::{Format, PAYLOAD_DATA_MAX, Uid};
 
 /// Stack of a thread. A TLS handshake without optimisation takes between 48 and 64 KiB on x86-64; the rest is
@@ -254,7 +255,7 @@ impl Pool {
                 let _ = thread.join();
             }
         } else {
-            log::warn!("webhook stop=incomplete reason=\"attempts in flight did not end in time\"");
+            log::warn!("event=webhook_stop_incomplete reason=\"attempts in flight did not end in time\"");
         }
         have_ended
     }
@@ -455,15 +456,19 @@ impl Held {
             told.causes.count(failure);
             let is_news = told.last_line.is_none_or(|last| now.duration_since(last) >= TELL_EVERY);
             if is_failing && !told.is_failing && !is_stopping {
-                log::warn!("webhook={webhook} state=failing reason=\"{failure}\"");
+                log::warn!("event=webhook_failing webhook={webhook} reason={}", Quoted(failure));
                 told.last_line = Some(now);
             } else if is_news && !is_stopping {
-                log::warn!("webhook={webhook} attempt=failed uid={} reason=\"{failure}\"", job.uid);
+                log::warn!(
+                    "event=webhook_attempt_failed webhook={webhook} uid={} reason={}",
+                    Quoted(job.uid),
+                    Quoted(failure)
+                );
                 told.last_line = Some(now);
             }
         }
         if told.is_failing && !is_failing {
-            log::info!("webhook={webhook} state=working");
+            log::info!("event=webhook_working webhook={webhook}");
         }
         told.is_failing = is_failing;
     }

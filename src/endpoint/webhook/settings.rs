@@ -10,6 +10,7 @@ use ureq::http::Uri;
 use ureq::tls::{Certificate, RootCerts};
 
 use crate::delivery::lanes::Destination;
+use crate::logfmt::Quoted;
 use crate::wire::AuthKey;
 
 /// What is configured under `[central.webhooks]`.
@@ -99,10 +100,10 @@ impl Settings {
         }
         let system = rustls_native_certs::load_native_certs();
         for error in &system.errors {
-            log::warn!("webhook roots=system error=\"{error}\"");
+            log::warn!("event=webhook_roots roots=system error={}", Quoted(error));
         }
         if system.certs.is_empty() {
-            log::warn!("webhook roots=built-in reason=\"the system has none\"");
+            log::warn!("event=webhook_roots roots=built-in reason=\"the system has none\"");
             return Ok(RootCerts::WebPki);
         }
         Ok(system.certs.iter().map(|der| Certificate::from_der(der).to_owned()).into())

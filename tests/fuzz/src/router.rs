@@ -183,7 +183,7 @@ pub fn router(data: &[u8]) {
             (13, _) => Command::ReplaceAccess(access(who)),
             (14, _) => {
                 let token = world.tokens.get(usize::from(who)).copied().unwrap_or(Token([9; 8]));
-                router.telemetry(now, &Datagram { token, payload }, HERE);
+                let _judged = router.telemetry(now, &Datagram { token, payload }, HERE);
                 Command::Tick
             }
             _ => {

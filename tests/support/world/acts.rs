@@ -256,7 +256,7 @@ impl World {
             group.is_some_and(|g| g.telemetry && g.allow_from.allows(source) && data.len() <= g.max_payload)
         });
         let taken = self.router.telemetry(self.now, &Datagram { token, payload }, source);
-        assert_eq!(taken.map(|taken| self.by_uid[&taken.uid]), expected, "telemetry of {token:?}");
+        assert_eq!(taken.ok().map(|taken| self.by_uid[&taken.uid]), expected, "telemetry of {token:?}");
     }
 
     fn change_access(&mut self) {
