@@ -28,13 +28,15 @@ pub struct Outcome {
     pub busy: Busy,
 }
 
-/// Shares of one core, 1 is all of it.
+/// Processor time of a load and the concentrator under it, in seconds.
 #[derive(Debug, Clone, Copy)]
 pub struct Busy {
     /// The concentrator's.
     pub server: f64,
     /// The load's.
     pub load: f64,
+    /// How long it took, logging in included.
+    pub elapsed: f64,
 }
 
 impl Load {
@@ -82,7 +84,7 @@ impl Load {
             return Err(format!("simulate failed: {complaint}"));
         }
         let report = serde_json::from_str(&out).map_err(|error| format!("simulate's report: {error}"))?;
-        let busy = Busy { server: server_seconds / elapsed, load: load_seconds / elapsed };
+        let busy = Busy { server: server_seconds, load: load_seconds, elapsed };
         Ok(Outcome { report, busy })
     }
 }
@@ -103,6 +105,11 @@ impl Outcome {
     /// How many of these there were.
     pub fn count(&self, kind: &str) -> f64 {
         number(&self.report, &format!("/counts/{kind}"))
+    }
+
+    /// Microseconds of processor time that each of so many took: the concentrator's and the load's.
+    pub fn cost_us(&self, count: f64) -> [f64; 2] {
+        [self.busy.server, self.busy.load].map(|seconds| seconds * 1e6 / count.max(1.0))
     }
 
     /// This share of the calls' latencies, in microseconds.

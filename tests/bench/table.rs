@@ -14,7 +14,7 @@ pub fn row(row: &Row, runs: &[Measured]) -> String {
     let mut text = format!("{}: {}", row.name, row.what);
     if !busy.is_empty() {
         let of = |part: fn(&Busy) -> f64| 100.0 * middle(busy.iter().map(part).collect());
-        let (server, load) = (of(|busy| busy.server), of(|busy| busy.load));
+        let (server, load) = (of(|busy| busy.server / busy.elapsed), of(|busy| busy.load / busy.elapsed));
         text.push_str(&format!(" (of one core: concentrator {server:.0} %, load {load:.0} %)"));
     }
     for (index, figure) in row.figures.iter().enumerate() {
