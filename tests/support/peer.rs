@@ -14,10 +14,25 @@ use super::PATIENCE;
 pub enum Said {
     Ping,
     Pong,
-    Request { uid: Option<Uid>, number: u16, format: Format, data: Vec<u8> },
-    Response { uid: Option<Uid>, number: u16, code: u8, format: Format, data: Vec<u8> },
+    Request {
+        uid: Option<Uid>,
+        number: u16,
+        format: Format,
+        data: Vec<u8>,
+    },
+    Response {
+        uid: Option<Uid>,
+        number: u16,
+        code: u8,
+        format: Format,
+        data: Vec<u8>,
+    },
     Token(Token),
-    Telemetry { uid: Uid, format: Format, data: Vec<u8> },
+    Telemetry {
+        uid: Uid,
+        format: Format,
+        data: Vec<u8>,
+    },
     Close(u8),
     Acl,
     /// The connection ended.
@@ -166,9 +181,16 @@ impl Peer {
         smol::block_on(self.talk.leave(code)).unwrap();
     }
 
-    /// The connection alone.
-    pub fn into_stream(self) -> Stream {
-        self.talk.into_stream()
+    /// The same peer with so many bytes of room to receive: what it does not read soon waits with the concentrator.
+    /// What was received before and not taken is lost.
+    pub fn with_room(self, bytes: usize) -> Self {
+        let stream = self.talk.into_stream();
+        let socket = match &stream {
+            Stream::Plain(socket) => socket,
+            Stream::Tls(stream) => stream.get_ref().0,
+        };
+        socket2::SockRef::from(socket).set_recv_buffer_size(bytes).unwrap();
+        Self::new(stream)
     }
 }
 

@@ -146,7 +146,8 @@ impl Site {
     pub fn write_acl(&self, list: &Value) {
         fs::create_dir_all(self.path("state")).unwrap();
         let new = self.path("state/acl.new");
-        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new).unwrap();
+        let mut file =
+            File::options().write(true).create(true).truncate(true).mode(0o600).open(&new).unwrap();
         std::io::Write::write_all(&mut file, list.to_string().as_bytes()).unwrap();
         fs::rename(new, self.path("state/acl.json")).unwrap();
     }
@@ -374,4 +375,3 @@ impl Drop for Site {
         self.check_log();
     }
 }
-
