@@ -8,5 +8,8 @@
 mod support;
 
 mod access;
+mod bad_input;
 mod sessions;
+mod slow_and_many;
 mod story;
+mod undisturbed;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use iotsocketd::wire::{CloseCode, Format, Payload, Transmission, Uid};
 use serde_json::Value;
 
-use crate::support::{Said, Site, eventually, request, response};
+use crate::support::{Peer, Said, Site, eventually, request, response};
 
 fn live(site: &Site) -> u64 {
     site.number("/sessions/live")
@@ -13,6 +13,31 @@ fn live(site: &Site) -> u64 {
 
 fn kept(site: &Site) -> u64 {
     site.number("/sessions/kept")
+}
+
+/// Asks an object that reads nothing until neither the system nor the concentrator takes more: more than socket
+/// buffers hold, and the 256 KiB of the concentrator's queue. Gives the last number that was taken.
+pub fn fill_up(central: &mut Peer, uid: Uid, first: u16) -> u16 {
+    let block = vec![b'x'; 60_000];
+    let mut next = first;
+    let mut refused = 0;
+    while refused < 20 {
+        // A short one behind a refused one wakes the connection, so that the system takes all that it can.
+        let data = if refused % 2 == 0 { &block } else { &block[..1] };
+        central.send(&request(Some(uid), next, data));
+        central.send(&Transmission::Ping);
+        match central.next() {
+            Said::Pong if data.len() == 1 => (next, refused) = (next + 1, refused + 1),
+            Said::Pong => (next, refused) = (next + 1, 0),
+            Said::Response { number, code, .. } => {
+                assert_eq!((number, code), (next, 0xA0), "a full queue is told to who asks");
+                assert_eq!(central.next(), Said::Pong);
+                refused += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    next - 1
 }
 
 /// B19: what the first connection did not take is not lost, and nothing comes twice.
@@ -27,26 +52,7 @@ fn a_second_login_replaces_the_first_and_takes_over_its_calls_and_what_was_not_s
     let mut first = first.with_room(200_000);
     central.send(&request(Some(pump.uid), 1, b"handed over"));
     assert_eq!(first.request(), (1, b"handed over".to_vec()));
-    // More than socket buffers hold: the rest waits with the concentrator. Below its bound of 256 KiB it takes all.
-    let block = vec![b'x'; 60_000];
-    let mut sent = 1_u16;
-    let mut refused = 0;
-    while refused < 20 {
-        // A short one behind a refused one wakes the connection, so that the system takes all that it can.
-        let data = if refused % 2 == 0 { &block } else { &block[..1] };
-        central.send(&request(Some(pump.uid), sent + 1, data));
-        central.send(&Transmission::Ping);
-        match central.next() {
-            Said::Pong if data.len() == 1 => (sent, refused) = (sent + 1, refused + 1),
-            Said::Pong => (sent, refused) = (sent + 1, 0),
-            Said::Response { number, code, .. } => {
-                assert_eq!((number, code), (sent + 1, 0xA0), "a full queue is told to who asks");
-                assert_eq!(central.next(), Said::Pong);
-                refused += 1;
-            }
-            other => panic!("{other:?}"),
-        }
-    }
+    let sent = fill_up(&mut central, pump.uid, 2);
     // Of these, the first connection reads some only after the second is there.
     let start = Instant::now();
     let (mut second, _) = site.login_with_token(pump);
