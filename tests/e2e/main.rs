@@ -13,3 +13,4 @@ mod sessions;
 mod slow_and_many;
 mod story;
 mod undisturbed;
+mod webhooks;
