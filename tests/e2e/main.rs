@@ -9,8 +9,10 @@ mod support;
 
 mod access;
 mod bad_input;
+mod operation;
 mod sessions;
 mod slow_and_many;
+mod sources;
 mod story;
 mod undisturbed;
 mod webhooks;

@@ -152,10 +152,6 @@ impl Peer {
         smol::block_on(self.talk.send_raw(bytes)).unwrap();
     }
 
-    pub fn try_send_raw(&mut self, bytes: &[u8]) -> Result<(), SessionError> {
-        smol::block_on(self.talk.send_raw(bytes))
-    }
-
     /// Answers the request that must come now.
     pub fn answer(&mut self, code: u8, data: &[u8]) -> Vec<u8> {
         let (number, asked) = self.request();
