@@ -13,7 +13,7 @@ pub use peer::{Peer, Said, request, response};
 pub use site::{Device, Site, iotsocketd};
 
 /// Nothing that is awaited takes longer.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+pub const PATIENCE: Duration = Duration::from_secs(25);
 
 /// Looks until it is so.
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
