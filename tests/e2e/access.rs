@@ -173,7 +173,7 @@ fn revoked_objects_lose_session_and_token_at_once_and_others_notice_nothing() {
     }
     site.telemetry(token, Format::Utf8, b"good");
     assert_eq!(central.telemetry(), (stays.uid, b"good".to_vec()));
-    assert_eq!(site.refused("router.telemetry_wrong_token"), 3);
+    assert_eq!(site.refused("telemetry.wrong_token"), 3);
     for (object, _) in &mut revoked {
         assert_eq!(object.closed(), 0x01);
     }
@@ -227,7 +227,7 @@ fn device_commands_are_taken_up_within_two_seconds() {
     assert!(changed.elapsed().as_secs() < 2);
     assert!(site.try_login(pump).is_err());
     site.telemetry(token, Format::Utf8, b"replayed");
-    eventually("it is dropped", || site.refused("router.telemetry_wrong_token") == 1);
+    eventually("it is dropped", || site.refused("telemetry.wrong_token") == 1);
 }
 
 /// B8: a file that is half written or wrong is refused, and the list in force stays.

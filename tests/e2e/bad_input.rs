@@ -209,8 +209,8 @@ fn wrong_datagrams_are_dropped_counted_and_never_answered() {
         (with(token, &[0x30, 0, 0]), "telemetry.unknown_format"),
         (with(token, &[0x2F, 0, 0]), "telemetry.unknown_option"),
         (with(token, &[&[0x20, 0x10, 0][..], &[b'x'; 4096]].concat()), "telemetry.oversized"),
-        (with(wrong, &[0x20, 0, 1, b'a']), "router.telemetry_wrong_token"),
-        (with(Token([0; 8]), &[0x20, 0, 1, b'a']), "router.telemetry_wrong_token"),
+        (with(wrong, &[0x20, 0, 1, b'a']), "telemetry.wrong_token"),
+        (with(Token([0; 8]), &[0x20, 0, 1, b'a']), "telemetry.wrong_token"),
     ];
     for (datagram, cause) in &datagrams {
         let before = site.refused(cause);

@@ -68,7 +68,7 @@ fn a_group_that_loses_telemetry_or_its_network_loses_it_at_once() {
     eventually("the change is taken up", || reloads(&site) == 1);
     site.telemetry(token, iotsocketd::wire::Format::Utf8, b"no more");
     eventually("it is dropped", || {
-        site.refused("router.telemetry_not_allowed") + site.refused("router.telemetry_wrong_token") == 1
+        site.refused("telemetry.not_allowed") + site.refused("telemetry.wrong_token") == 1
     });
     assert_eq!(site.number("/books/received"), 0);
 }

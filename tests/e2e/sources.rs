@@ -35,7 +35,7 @@ fn telemetry_only_from_its_networks() {
     site.start();
     let (_object, token) = site.login_with_token(pump);
     telemetry_from(&site, HERE, token, b"from here");
-    eventually("it is dropped", || site.refused("router.telemetry_wrong_source") == 1);
+    eventually("it is dropped", || site.refused("telemetry.source") == 1);
     telemetry_from(&site, ELSEWHERE, token, b"from elsewhere");
     eventually("it is taken", || site.number("/books/received") == 1);
     assert_eq!(site.login(site.central()).telemetry().1, b"from elsewhere");
@@ -56,7 +56,7 @@ fn objects_of_a_group_only_from_its_networks() {
     site.login_as(station, Some(HERE), Some(&tls), 0).unwrap().is_alive();
     let token = site.login_as(pump, Some(ELSEWHERE), Some(&tls), 0).unwrap().token();
     telemetry_from(&site, HERE, token, b"replayed");
-    eventually("it is dropped", || site.refused("router.telemetry_wrong_source") == 1);
+    eventually("it is dropped", || site.refused("telemetry.source") == 1);
     telemetry_from(&site, ELSEWHERE, token, b"good");
     eventually("it is taken", || site.number("/books/received") == 1);
 }
