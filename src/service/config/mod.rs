@@ -132,12 +132,19 @@ impl Config {
 
     /// As [`Config::load`], with the service's runtime folder as an argument.
     pub fn load_with(path: &Path, runtime: Option<PathBuf>) -> Result<(Self, Vec<Mistake>), Vec<Mistake>> {
-        let whole_file = |sentence: String| {
-            vec![Mistake { file: path.to_path_buf(), place: None, key: String::new(), sentence }]
-        };
-        let text = std::fs::read(path).map_err(|error| whole_file(format!("cannot be read: {error}")))?;
-        let text = String::from_utf8(text).map_err(|_| whole_file("is not UTF-8".to_owned()))?;
-        let absolute = std::path::absolute(path).map_err(|error| whole_file(error.to_string()))?;
+        let text =
+            std::fs::read(path).map_err(|error| whole_file(path, format!("cannot be read: {error}")))?;
+        Self::parse(path, text, runtime)
+    }
+
+    /// Reads what stands in the configuration file `path`, and the secret files that it names.
+    pub fn parse(
+        path: &Path,
+        text: Vec<u8>,
+        runtime: Option<PathBuf>,
+    ) -> Result<(Self, Vec<Mistake>), Vec<Mistake>> {
+        let text = String::from_utf8(text).map_err(|_| whole_file(path, "is not UTF-8".to_owned()))?;
+        let absolute = std::path::absolute(path).map_err(|error| whole_file(path, error.to_string()))?;
         let folder = absolute.parent().unwrap_or(Path::new("/"));
         let report = Report::new(path, &text);
 
@@ -160,6 +167,10 @@ impl Config {
             }
         }
     }
+}
+
+fn whole_file(path: &Path, sentence: String) -> Vec<Mistake> {
+    vec![Mistake { file: path.to_path_buf(), place: None, key: String::new(), sentence }]
 }
 
 /// Reads every section. `None` only where something without a default is missing, which is reported.
