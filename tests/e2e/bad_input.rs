@@ -124,6 +124,48 @@ fn unknown_and_forbidden_transmissions_close_the_session_and_no_other() {
     });
 }
 
+/// B9: from the central, too.
+#[test]
+fn an_access_list_with_the_rte_bit_is_refused_and_nothing_of_it_takes_effect() {
+    let site = Site::new();
+    let good = site.device("good", "Devices");
+    site.start();
+    let mut central = site.login(site.central());
+    // Read without the UID that the bit announces, this is an empty list and pings.
+    central.send_raw(&[&[0x08, 0, 0, 0, 0][..], &[0x10; 32]].concat());
+    assert_eq!(central.closed(), 0x00);
+    assert_eq!(site.refused("sessions.misplaced_rte"), 1);
+    site.login_with_token(good).0.is_alive();
+}
+
+#[test]
+fn a_group_holds_its_objects_to_format_length_and_rate() {
+    let site = Site::new();
+    let pump = site.device("pump-1", "Devices");
+    site.set("groups.Devices", "validate", "\"format\"");
+    site.set("groups.Devices", "max_payload", "\"100B\"");
+    site.set("groups.Devices", "rate", "\"5/s\"");
+    site.start();
+    let mut central = site.login(site.central());
+    let (mut object, token) = site.login_with_token(pump);
+    site.telemetry(token, Format::Json, b"{no");
+    site.telemetry(token, Format::Utf8, &[0xFF]);
+    site.telemetry(token, Format::Binary, &[0; 101]);
+    eventually("all three are counted", || site.refused("telemetry.payload") == 3);
+    let lie = Payload::new(Format::Json, b"{no").unwrap();
+    object.send(&Transmission::Request { uid: None, number: 1, payload: lie });
+    assert_eq!(object.response(), (1, 0xA0, vec![]));
+    site.telemetry(token, Format::Json, b"{}");
+    assert_eq!(central.telemetry(), (pump.uid, b"{}".to_vec()));
+    for _ in 0..100 {
+        site.telemetry(token, Format::Binary, b"flood");
+    }
+    eventually("the flood is held to its rate", || {
+        site.refused("telemetry.rate") + site.number("/books/received") == 101
+    });
+    assert!(site.number("/books/received") < 30);
+}
+
 #[test]
 fn transmissions_are_taken_however_they_are_cut() {
     let site = Site::new();
