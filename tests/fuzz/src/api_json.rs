@@ -1,7 +1,7 @@
 //! The bodies of `/request` and `/acl`: refused with a sentence, or handed on unchanged.
 
 use std::pin::pin;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -67,7 +67,12 @@ impl Backend for Shared {
     }
 }
 
-static WORLD: LazyLock<(Api, Arc<Echo>)> = LazyLock::new(|| {
+thread_local! {
+    /// One for each thread: tests that run side by side must not take each other's echo.
+    static WORLD: (Api, Arc<Echo>) = world();
+}
+
+fn world() -> (Api, Arc<Echo>) {
     let echo = Arc::new(Echo::default());
     let settings = Settings {
         tls: false,
@@ -81,7 +86,7 @@ static WORLD: LazyLock<(Api, Arc<Echo>)> = LazyLock::new(|| {
         write_timeout: MAX_WAIT,
     };
     (Api::new(Arc::new(Shared(Arc::clone(&echo))), settings), echo)
-});
+}
 
 fn post(api: &Api, path: &str, body: &[u8]) -> Option<Reply> {
     let head = Head {
@@ -101,7 +106,10 @@ fn post(api: &Api, path: &str, body: &[u8]) -> Option<Reply> {
 
 /// Any bytes as either body.
 pub fn api_json(data: &[u8]) {
-    let (api, echo) = &*WORLD;
+    WORLD.with(|(api, echo)| check(api, echo, data));
+}
+
+fn check(api: &Api, echo: &Echo, data: &[u8]) {
     if let Some(reply) = post(api, "/acl", data) {
         assert!([200, 400].contains(&reply.status));
         assert_eq!(reply.status == 200, reply.body.is_empty());
