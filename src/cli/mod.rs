@@ -15,7 +15,6 @@ mod output;
 mod run;
 pub mod simulate;
 mod site;
-pub mod span;
 pub mod status;
 pub mod table;
 mod template;

@@ -30,7 +30,7 @@ pub use partners::{Ingest, IngestFormat, IngestMap, IngestObjects, MessageKind, 
 pub use report::{Mistake, nearest};
 pub use secrets::{Secret, SigningSecrets, check_environment, check_mode, environment_mark};
 pub use storage::{Access, Backup, CallRecords, CopyTo, Journal, OnExpiry, OnFull};
-pub use units::{Rate, TimeOfDay, Url};
+pub use units::{Rate, TimeOfDay, Url, parse_duration};
 
 use crate::wire::GroupName;
 use reader::Table;
