@@ -6,6 +6,8 @@
 //!
 //! The sum holds at any moment: `appended = released + dropped + stored`.
 
+pub mod medium;
+
 use std::collections::BTreeMap;
 
 use crate::wire::{Format, GroupName, Uid};
