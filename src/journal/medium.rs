@@ -30,6 +30,8 @@ pub enum Operation {
     Open,
     /// [`Medium::write_at`].
     Write,
+    /// [`Medium::shrink`].
+    Shrink,
     /// [`Medium::read_at`].
     Read,
     /// [`Medium::sync`].
@@ -88,6 +90,7 @@ impl fmt::Display for Operation {
             Self::Create => "creating a file",
             Self::Open => "opening a file",
             Self::Write => "writing",
+            Self::Shrink => "shortening a file",
             Self::Read => "reading",
             Self::Sync => "flushing a file",
             Self::SyncFolder => "flushing the folder",
@@ -124,6 +127,11 @@ pub trait Medium {
     /// Fills `into` from `offset`; gives how many bytes there were: fewer than asked for only at the end of the file.
     fn read_at(&mut self, file: FileId, offset: u64, into: &mut [u8]) -> Result<usize, MediumError>;
 
+    /// Cuts the file to `len` bytes, which is not more than it has, and gives back the space behind. Not durable before
+    /// [`Self::sync`]; until then a power cut leaves the old length or the new one, and the bytes before `len` as they
+    /// were.
+    fn shrink(&mut self, file: FileId, len: u64) -> Result<(), MediumError>;
+
     /// Makes every write to this file durable, and its length (fdatasync). After an error nothing is known of any
     /// write since the last success, and a later `Ok` says nothing about them: callers never ask twice.
     fn sync(&mut self, file: FileId) -> Result<(), MediumError>;
@@ -159,6 +167,9 @@ impl<M: Medium + ?Sized> Medium for &mut M {
     }
     fn read_at(&mut self, file: FileId, offset: u64, into: &mut [u8]) -> Result<usize, MediumError> {
         (**self).read_at(file, offset, into)
+    }
+    fn shrink(&mut self, file: FileId, len: u64) -> Result<(), MediumError> {
+        (**self).shrink(file, len)
     }
     fn sync(&mut self, file: FileId) -> Result<(), MediumError> {
         (**self).sync(file)
