@@ -1,0 +1,23 @@
+//! The journal as a whole, over a medium in memory.
+
+mod memory;
+mod memory_log;
+
+use super::record::{Kind, Message, State, Via};
+use crate::wire::{Format, GroupName, Uid};
+pub use memory::Memory;
+
+/// Telemetry to be delivered.
+pub fn message<'a>(uid: &str, group: &str, payload: &'a [u8]) -> Message<'a> {
+    Message {
+        uid: Uid::parse(uid).unwrap(),
+        group: GroupName::parse(group).unwrap(),
+        kind: Kind::Telemetry,
+        via: Via::Udp,
+        format: Format::Binary,
+        state: State::Waiting,
+        source: None,
+        network: None,
+        payload: payload.into(),
+    }
+}
