@@ -154,6 +154,11 @@ impl IndexBuilder {
         }
     }
 
+    /// How many messages it has so far.
+    pub fn messages(&self) -> u64 {
+        self.summary.messages
+    }
+
     /// Its blocks so far.
     pub fn blocks(&self) -> &[Block] {
         &self.blocks

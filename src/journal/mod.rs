@@ -6,12 +6,20 @@
 //!
 //! The sum holds at any moment: `appended = released + dropped + stored`.
 
+pub mod catalog;
 mod codec;
+pub mod error;
+pub mod front;
 pub mod index;
 pub mod medium;
 pub mod record;
+pub mod recovery;
+pub mod scan;
 pub mod segment;
 pub mod stamp;
+pub mod state;
+pub mod stored;
+pub mod writer;
 
 use std::collections::BTreeMap;
 

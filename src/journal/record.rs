@@ -193,6 +193,8 @@ pub enum Cause {
 pub enum JumpReason {
     /// The journal was restored from a copy, behind which others may have been given away already.
     Restore,
+    /// The newest segment was lost, and with it numbers that may have been given away.
+    Damage,
 }
 
 /// What is kept of a session so that it survives a restart.
@@ -381,6 +383,15 @@ pub fn encode(record: &Record<'_>, since_us: u32, into: &mut Vec<u8>) -> Result<
     codec::varint(len as u64, |byte| _ = prefix.push(byte));
     into.splice(start..=start, prefix);
     Ok(())
+}
+
+/// Appends a snapshot, which may be larger than what is taken from outside.
+pub fn encode_snapshot(data: Vec<u8>, into: &mut Vec<u8>) {
+    let mut body = vec![0];
+    // Only running out of memory could fail here; a snapshot that is cut is not believed.
+    _ = postcard::to_extend(&Record::Snapshot { data }, Append(&mut body));
+    codec::put_varint(body.len() as u64, into);
+    into.extend(body);
 }
 
 /// `postcard` wants to own what it extends.

@@ -289,6 +289,15 @@ impl BatchHead {
     }
 }
 
+/// A batch before it has a place, or taken out of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// Its header; lengths and checksums follow from its place.
+    pub head: BatchHead,
+    /// Its records.
+    pub records: Vec<u8>,
+}
+
 /// What every batch of a segment has in its header, and nobody outside can know: payloads that are made to look like
 /// batches do not even cost a checksum.
 fn tag(epoch: u64) -> [u8; 3] {
@@ -455,10 +464,10 @@ mod tests {
     fn the_layout_of_version_1() {
         let bytes = header().encode();
         assert_eq!(bytes[..24], *b"IOTSJRNL\x01\0\0\0\x03\0\0\0\x07\0\0\0\0\0\0\0");
-        assert_eq!(crc32c::crc32c(&bytes), 0xdead_beef);
+        assert_eq!(crc32c::crc32c(&bytes[..HEADER_CHECKED]), 2_005_533_694);
         let mut batch = Vec::new();
         batch_head().encode(b"records", 8, 192, &mut batch);
-        assert_eq!(crc32c::crc32c(&batch), 0xdead_beef);
+        assert_eq!(crc32c::crc32c(&batch), 3_639_577_793);
     }
 
     #[test]

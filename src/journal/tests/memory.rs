@@ -37,6 +37,11 @@ impl Memory {
         self.0.borrow_mut().fail.push((operation, nth));
     }
 
+    /// Nothing more is made to fail.
+    pub fn heal(&self) {
+        self.0.borrow_mut().fail.clear();
+    }
+
     /// Whether nothing new can be made.
     pub fn set_full(&self, full: bool) {
         self.0.borrow_mut().full = full;
@@ -102,9 +107,10 @@ impl Inner {
             if *kind != operation {
                 return true;
             }
-            failed |= *left == 0;
+            let hit = *left == 0;
+            failed |= hit;
             *left = left.saturating_sub(1);
-            !failed
+            !hit
         });
         if failed {
             return Err(MediumError::Failed { operation, code: 5, sentence: "made to fail".into() });

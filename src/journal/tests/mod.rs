@@ -1,11 +1,15 @@
 //! The journal as a whole, over a medium in memory.
 
+mod failures;
 mod memory;
 mod memory_log;
+mod recovery;
+mod rig;
 
 use super::record::{Kind, Message, State, Via};
 use crate::wire::{Format, GroupName, Uid};
 pub use memory::Memory;
+pub use rig::Rig;
 
 /// Telemetry to be delivered.
 pub fn message<'a>(uid: &str, group: &str, payload: &'a [u8]) -> Message<'a> {
