@@ -3,6 +3,7 @@
 mod failures;
 mod memory;
 mod memory_log;
+mod reading;
 mod recovery;
 mod rig;
 
