@@ -15,6 +15,7 @@ pub mod medium;
 pub mod reader;
 pub mod record;
 pub mod recovery;
+pub mod retention;
 pub mod scan;
 pub mod scrub;
 pub mod segment;

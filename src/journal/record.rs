@@ -309,10 +309,10 @@ pub enum Record<'a> {
         #[serde(with = "codec::vec")]
         data: Vec<u8>,
     },
-    /// Segments below this number are deleted, or about to be.
+    /// Segments are deleted, or about to be.
     Retired {
-        /// The oldest segment that stays.
-        below: u64,
+        /// Their numbers.
+        segments: Vec<u64>,
     },
     /// The books of a group and destination change by this.
     Tally {
@@ -346,7 +346,7 @@ impl fmt::Debug for Record<'_> {
             Self::Command { seq, state, .. } => write!(f, "Command({seq}, {state:?})"),
             Self::Jump { from, to, .. } => write!(f, "Jump({from}, {to})"),
             Self::Snapshot { data } => write!(f, "Snapshot({} bytes)", data.len()),
-            Self::Retired { below } => write!(f, "Retired({below})"),
+            Self::Retired { segments } => write!(f, "Retired({segments:?})"),
             Self::Tally { group, destination, cause, add } => {
                 write!(f, "Tally({group:?}, {destination:?}, {cause:?}, {add})")
             }

@@ -364,14 +364,13 @@ fn finish<M: Medium + ?Sized>(medium: &mut M, recovered: &mut Recovered) -> Resu
     for record in recovered.last.iter().flat_map(|last| Records::new(&last.records)) {
         record.decode().into_iter().for_each(|record| with_last.apply(record));
     }
-    let below = with_last.retired_below;
-    recovered
-        .superfluous
-        .extend(recovered.segments.iter().filter(|info| info.number() < below).map(SegmentInfo::name));
-    recovered.segments.retain(|info| info.number() >= below);
-    recovered.unsealed.retain(|number, _| *number >= below);
-    recovered.report.missing.retain(|number| *number >= below);
-    recovered.report.damaged.retain(|damage| damage.segment >= below);
+    let gone = |number: u64| with_last.is_retired(number);
+    let segments = &mut recovered.segments;
+    recovered.superfluous.extend(segments.iter().filter(|info| gone(info.number())).map(SegmentInfo::name));
+    segments.retain(|info| !gone(info.number()));
+    recovered.unsealed.retain(|number, _| !gone(*number));
+    recovered.report.missing.retain(|number| !gone(*number));
+    recovered.report.damaged.retain(|damage| !gone(damage.segment));
     recovered.small = small;
     Ok(())
 }

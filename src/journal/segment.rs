@@ -237,9 +237,8 @@ impl BatchHead {
         head.extend(self.boot.to_le_bytes());
         head.push(u8::from(self.start.clock == Clock::Synced));
         head.extend(tag(epoch));
-        let crc = [&before_crc, &head, records]
-            .into_iter()
-            .fold(seed(epoch, offset), |crc, bytes| crc32c::crc32c_append(crc, bytes));
+        let pieces = [before_crc.as_slice(), &head, records];
+        let crc = pieces.into_iter().fold(seed(epoch, offset), crc32c::crc32c_append);
         into.extend(before_crc);
         into.extend(crc.to_le_bytes());
         into.extend(head);

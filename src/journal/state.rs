@@ -3,7 +3,7 @@
 //! Each segment starts with a snapshot of it, so it is known after a restart from the last segment alone. Applying a
 //! record twice may count twice; recovery applies each exactly once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -89,8 +89,10 @@ pub struct Small {
     pub commands: BTreeMap<Seq, CommandState>,
     received: BTreeMap<(Name, Kind), u64>,
     tallies: BTreeMap<(Name, String, Cause), u64>,
-    /// Segments below are deleted.
-    pub retired_below: u64,
+    /// Segments that are deleted.
+    retired: BTreeSet<u64>,
+    /// All segments below are deleted.
+    retired_below: u64,
     /// No message gets a number below: what was left out stays left out.
     pub seq_floor: Seq,
 }
@@ -161,7 +163,7 @@ impl Small {
             Record::Command { seq, .. } => {
                 self.commands.remove(&seq);
             }
-            Record::Retired { below } => self.retired_below = self.retired_below.max(below),
+            Record::Retired { segments } => self.retired.extend(segments),
             Record::Tally { group, destination, cause, add } => {
                 *self.tallies.entry((group.to_wire(), destination, cause)).or_default() += add;
             }
@@ -176,6 +178,19 @@ impl Small {
             tokens.retain(|token| wall_us < token.expires_us);
         }
         self.tokens.retain(|_, tokens| !tokens.is_empty());
+    }
+
+    /// Whether this segment is deleted, or to be.
+    pub fn is_retired(&self, segment: u64) -> bool {
+        segment < self.retired_below || self.retired.contains(&segment)
+    }
+
+    /// Nothing below this segment is there: what is known of single ones can be forgotten.
+    pub fn forget_retired(&mut self, below: u64) {
+        if self.retired.first().is_some_and(|first| *first < below) {
+            self.retired_below = self.retired_below.max(below);
+            self.retired.retain(|number| *number >= below);
+        }
     }
 
     /// The tokens of every object, oldest first.
@@ -231,7 +246,7 @@ mod tests {
             Record::Command { seq: 2, state: State::Waiting, data: vec![] },
             Record::Tally { group, destination: "central".into(), cause: Cause::Delivered, add: 5 },
             Record::Tally { group, destination: "central".into(), cause: Cause::Delivered, add: 6 },
-            Record::Retired { below: 4 },
+            Record::Retired { segments: vec![1, 2, 3, 7] },
         ] {
             small.apply(record);
         }
@@ -242,7 +257,12 @@ mod tests {
         assert_eq!(small.tallies().collect::<Vec<_>>(), [(group, "central", Cause::Delivered, 11)]);
         assert_eq!(small.sessions().collect::<Vec<_>>(), [(uid, SessionRecord::Live)]);
         assert_eq!((small.corrected(2, 5), small.corrected(1, 5)), (Some(1005), None));
-        assert_eq!((small.retired_below, small.commands.len(), small.drops.len()), (4, 1, 1));
+        assert_eq!((small.commands.len(), small.drops.len()), (1, 1));
+        let retired = |small: &Small| (0..9).filter(|number| small.is_retired(*number)).collect::<Vec<_>>();
+        assert_eq!(retired(&small), [1, 2, 3, 7]);
+        let mut small = small;
+        small.forget_retired(4);
+        assert_eq!(retired(&small), [0, 1, 2, 3, 7]);
         assert_eq!(Small::decode(b""), None);
     }
 

@@ -39,7 +39,7 @@ fn every_record() -> Vec<Record<'static>> {
         Record::Command { seq: 4, state: State::Dead, data: vec![] },
         Record::Jump { from: 4, to: 1000, reason: JumpReason::Restore },
         Record::Snapshot { data: vec![0; 300] },
-        Record::Retired { below: 3 },
+        Record::Retired { segments: vec![3, 4] },
         Record::Tally { group, destination: "c".into(), cause: Cause::Delivered, add: 1 },
     ]
 }

@@ -4,6 +4,7 @@ use super::rig::{settings, stamp};
 use super::{Memory, Rig};
 use crate::journal::error::JournalError;
 use crate::journal::medium::Operation;
+use crate::journal::retention::Plan;
 use crate::journal::writer::{Health, Writer};
 
 const OPERATIONS: [Operation; 7] = [
@@ -138,7 +139,9 @@ fn deleted_segments_stay_deleted_whatever_happens_to_the_files() {
         rig.fill(80, 3);
         let keep = rig.writer.catalog().segments[2].clone();
         medium.fail(operation, nth);
-        let retired = rig.writer.retire(stamp(rig.now_us), keep.number());
+        let segments = (1..keep.number()).collect();
+        let plan = Plan { segments, ..Plan::default() };
+        let retired = rig.writer.retire(stamp(rig.now_us), &plan);
         assert_eq!(retired.is_ok(), operation == Operation::FreeBytes);
         assert_eq!(rig.writer.catalog().first_seq(), keep.summary.first_seq);
         drop(rig);

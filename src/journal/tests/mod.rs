@@ -5,6 +5,7 @@ mod memory;
 mod memory_log;
 mod reading;
 mod recovery;
+mod retention;
 mod rig;
 
 use super::record::{Kind, Message, State, Via};

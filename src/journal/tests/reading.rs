@@ -8,6 +8,7 @@ use crate::journal::catalog::Catalog;
 use crate::journal::medium::Operation;
 use crate::journal::reader::{Order, Query, Reader};
 use crate::journal::record::{Kind, Message, Record};
+use crate::journal::retention::Plan;
 use crate::journal::scrub::scrub;
 use crate::journal::stamp::{Clock, MessageId, Stamp};
 use crate::journal::stored::{ShownClock, Stored};
@@ -218,7 +219,8 @@ fn what_was_deleted_meanwhile_is_passed_over() {
     let (medium, mut rig, _) = world();
     let before = rig.writer.catalog();
     let keep = before.segments[2].clone();
-    rig.writer.retire(stamp(0), keep.number()).unwrap();
+    let plan = Plan { segments: (1..keep.number()).collect(), ..Plan::default() };
+    rig.writer.retire(stamp(0), &plan).unwrap();
     let page = Reader::new(medium).read(&before, &Query { limit: 1000, ..Query::from(0) }).unwrap();
     assert_eq!(page.messages[0].seq, keep.summary.first_seq);
     assert_eq!(page.messages.last().unwrap().seq, 600);

@@ -8,6 +8,7 @@ use crate::journal::error::JournalError;
 use crate::journal::index::IndexBuilder;
 use crate::journal::medium::{FileId, Medium, MediumError};
 use crate::journal::record::Record;
+use crate::journal::retention::Plan;
 use crate::journal::segment::{self, TAIL_LEN};
 use crate::journal::stamp::Stamp;
 
@@ -38,16 +39,24 @@ impl<M: Medium> Writer<M> {
         result.map_err(JournalError::Medium)
     }
 
-    /// Deletes all segments below this number, but for the current one. What was in them has to be written off before,
-    /// with [`Writer::note`].
-    pub fn retire(&mut self, now: Stamp, below: u64) -> Result<(), JournalError> {
-        // First the record, so that files that are left are no surprise, then the files.
-        self.note(now, &[Record::Retired { below }])?;
-        let old: Vec<_> = self.segments.extract_if(.., |segment| segment.number() < below).collect();
-        for segment in &old {
-            self.unsealed.remove(&segment.number());
+    /// Does what was planned: writes off what goes undelivered, then deletes. Interrupted anywhere, the next start goes
+    /// on with it.
+    pub fn retire(&mut self, now: Stamp, plan: &Plan) -> Result<(), JournalError> {
+        let current = self.current.as_ref().map(|current| current.info.number());
+        let known = |number: &u64| self.segments.iter().any(|segment| segment.number() == *number);
+        let numbers: Vec<_> = plan.segments.iter().copied().filter(known).collect();
+        if numbers.is_empty() || numbers.contains(&current.unwrap_or(0)) {
+            return Ok(());
         }
-        self.delete(old.iter().map(|segment| segment.name()).collect()).map_err(JournalError::Medium)
+        let mut records = plan.dropped.clone();
+        records.push(Record::Retired { segments: numbers.clone() });
+        // First the record, so that files that are left are no surprise, then the files.
+        self.note(now, &records)?;
+        self.segments.retain(|segment| !numbers.contains(&segment.number()));
+        self.unsealed.retain(|number, _| !numbers.contains(number));
+        let oldest = self.oldest().unwrap_or(0);
+        self.small.forget_retired(oldest);
+        self.delete(numbers.into_iter().map(segment::name).collect()).map_err(JournalError::Medium)
     }
 
     fn delete(&mut self, names: Vec<String>) -> Result<(), MediumError> {
