@@ -6,6 +6,7 @@
 //!
 //! The sum holds at any moment: `appended = released + dropped + stored`.
 
+pub mod backup;
 pub mod catalog;
 mod codec;
 pub mod error;
