@@ -1,10 +1,16 @@
 //! What has to arrive, some time: the one way from input to output for messages.
 //!
-//! A message gets a sequence number and stays until every destination has it, or until it has to make room. Today
-//! the log is kept in bounded memory: it survives a lost link, not a restart. Delivery reads it by sequence number
-//! only, so the log on flash takes its place without another line changing there.
+//! A message gets a sequence number and stays until every destination has it, or until it has to make room. What is
+//! acknowledged is on the medium; nothing unacknowledged is said to be; the journal always starts.
 //!
-//! The sum holds at any moment: `appended = released + dropped + stored`.
+//! [`front`] takes what is appended and keeps the newest in memory; [`writer`] commits it, in [`record`]s, in batches, in
+//! [`segment`]s (their bytes are described there), over a [`medium`]; [`recovery`] reads what there is at a start;
+//! [`state`] is everything small that it adds up to. [`reader`] reads back by any condition from the [`catalog`] of a
+//! commit, [`scrub`] all of it; [`retention`] says what goes; [`backup`] copies. All of it is synchronous and knows no
+//! clock, no file, no thread: those are arguments.
+//!
+//! [`MemoryLog`] is a log in bounded memory for one run: its sum holds at any moment,
+//! `appended = released + dropped + stored`.
 
 pub mod backup;
 pub mod catalog;
@@ -29,7 +35,7 @@ use std::collections::BTreeMap;
 
 use crate::wire::{Format, GroupName, Uid};
 
-/// The position of a message: first 1, one more for each, never reused while the program runs.
+/// The position of a message: first 1, one more for each, never reused.
 pub type Seq = u64;
 
 /// What is kept of a message besides its payload, roughly, in bytes: the record, its place in the queue and the

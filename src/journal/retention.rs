@@ -50,7 +50,7 @@ impl Delivered {
         let behind = summary.next_seq.saturating_sub(from).min(summary.messages);
         let holes = self.holes.iter().filter(|hole| (summary.first_seq..from).contains(hole));
         let first = holes.clone().next().copied().unwrap_or(from);
-        let last = if behind > 0 { summary.next_seq - 1 } else { holes.clone().last().copied()? };
+        let last = if behind > 0 { summary.next_seq - 1 } else { holes.clone().next_back().copied()? };
         let count = behind + holes.count() as u64;
         (count > 0).then_some((first, last, count))
     }

@@ -20,7 +20,7 @@ use super::record::{self, Record, Records};
 use super::segment::{
     self, BATCH_HEAD_LEN, Batch, BatchHead, DATA_START, ENVIRONMENT_LEN, End, Header, SPARE_NAME, TAIL_LEN,
 };
-use super::stamp::{JournalId, Stamp};
+use super::stamp::{Clock, JournalId, Stamp};
 use super::state::Small;
 
 /// What a commit did.
@@ -259,7 +259,10 @@ impl<M: Medium> Writer<M> {
             oldest: self.oldest().unwrap_or(number),
             environment: self.environment,
         };
-        let snapshot = self.snapshot(start, first_seq)?;
+        if start.clock == Clock::Synced {
+            self.small.expire_tokens(start.wall_us);
+        }
+        let snapshot = self.snapshot(start, first_seq);
         let mut bytes = header.encode().to_vec();
         let mut places = Vec::new();
         let mut chain = self.end.crc;
@@ -298,12 +301,12 @@ impl<M: Medium> Writer<M> {
         self.segments.first().map(|segment| segment.number()).or(current)
     }
 
-    fn snapshot(&self, start: Stamp, first_seq: Seq) -> Result<Batch, MediumError> {
+    fn snapshot(&self, start: Stamp, first_seq: Seq) -> Batch {
         let mut records = Vec::new();
         let data = self.small.encode();
         // Not `encode`: a snapshot may be larger than what is taken from outside.
         record::encode_snapshot(data, &mut records);
-        Ok(Batch { head: BatchHead { first_seq, ..self.own_head(start, 1) }, records })
+        Batch { head: BatchHead { first_seq, ..self.own_head(start, 1) }, records }
     }
 
     /// Writes a file, makes it durable, and only then gives it its name.

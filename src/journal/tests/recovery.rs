@@ -253,3 +253,22 @@ fn boots_are_counted() {
     };
     assert_eq!([boot(1), boot(1), boot(2), boot(2), boot(1)], [1, 1, 2, 2, 3]);
 }
+
+#[test]
+fn tokens_whose_time_is_over_are_not_carried_on() {
+    let medium = Memory::default();
+    let mut rig = Rig::open(&medium);
+    let uid = crate::wire::Uid::parse("a").unwrap();
+    for hours in [1, 100] {
+        let expires_us = stamp(hours * 3_600_000_000).wall_us;
+        rig.front.note(&Record::Token { uid, token: [hours as u8; 8], expires_us }, stamp(0)).unwrap();
+    }
+    rig.commit().unwrap();
+    assert_eq!(rig.writer.small().tokens().next().unwrap().1.len(), 2);
+    rig.now_us = 2 * 3_600_000_000;
+    rig.fill(40, 3);
+    drop(rig);
+    let rig = Rig::open(&medium);
+    let (owner, tokens) = rig.writer.small().tokens().next().unwrap();
+    assert_eq!((owner, tokens.len(), tokens[0].token), (uid, 1, [100; 8]));
+}
