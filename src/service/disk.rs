@@ -165,6 +165,10 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
+    use crate::journal::record::Record;
+    use crate::journal::recovery::Report;
+    use crate::journal::stamp::{Clock, Stamp};
+    use crate::journal::writer::{Settings, Writer};
 
     fn disk() -> (tempfile::TempDir, Disk) {
         let folder = tempfile::tempdir().unwrap();
@@ -236,5 +240,32 @@ mod tests {
         let broken = failed(Operation::Sync, &io::Error::from_raw_os_error(libc::EIO));
         assert!(matches!(&broken, MediumError::Failed { operation: Operation::Sync, code: libc::EIO, .. }));
         assert!(broken.to_string().starts_with("flushing a file failed"));
+    }
+
+    /// The whole journal on real files, over restarts.
+    #[test]
+    fn a_journal_on_it_keeps_what_was_committed() {
+        let (folder, _) = disk();
+        let now = Stamp { mono_us: 1, wall_us: 1_700_000_000_000_000, clock: Clock::Synced };
+        let settings = Settings {
+            segment_len: 64 * 1024,
+            fresh_id: [1; 16],
+            seed: 7,
+            boot_id: [2; 16],
+            environment: [0; 16],
+            now,
+            restored: false,
+        };
+        let note = |id| Record::Waiting { id, data: vec![7; 5000] };
+        for round in 0..4 {
+            let (mut writer, report) = Writer::open(Disk::new(folder.path()), &settings).unwrap();
+            assert_eq!(report, Report::default());
+            assert_eq!(writer.small().waiting.len(), round * 30);
+            for id in 0..30 {
+                writer.note(now, &[note((round * 30 + id) as u64)]).unwrap();
+                writer.upkeep().unwrap();
+            }
+            assert!(writer.catalog().segments.iter().rev().skip(1).all(|segment| segment.trailer.is_some()));
+        }
     }
 }
