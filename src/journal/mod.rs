@@ -9,8 +9,8 @@
 //! commit, [`scrub`] all of it; [`retention`] says what goes; [`backup`] copies. All of it is synchronous and knows no
 //! clock, no file, no thread: those are arguments.
 //!
-//! [`MemoryLog`] is a log in bounded memory for one run: its sum holds at any moment,
-//! `appended = released + dropped + stored`.
+//! The hub is not joined to it yet: until then messages for the central wait in [`MemoryLog`], in bounded memory and
+//! for one run, whose sum holds at any moment: `appended = released + dropped + stored`.
 
 pub mod backup;
 pub mod catalog;
