@@ -70,7 +70,7 @@ impl std::fmt::Debug for CommandState {
     }
 }
 
-/// The small state. Fields are added at the end of [`Versions`], never here.
+/// The small state. Fields are added at the end of `Versions`, never here.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Small {
     /// Destinations by name.
