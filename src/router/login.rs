@@ -203,19 +203,23 @@ impl Router {
     }
 
     /// A new configuration takes effect at once.
-    pub(super) fn reconfigure(&mut self, settings: Settings, effects: &mut impl Effects) {
+    pub(super) fn reconfigure(&mut self, now: Instant, settings: Settings, effects: &mut impl Effects) {
         let old = std::mem::replace(&mut self.settings, settings);
         if old.central_key != self.settings.central_key {
             self.revoke(Uid::CENTRAL, effects);
         }
-        let has_telemetry = |name| self.settings.groups.get(name).map(|group| group.telemetry);
+        let has_telemetry =
+            |settings: &Settings, name| settings.groups.get(name).map(|group| group.telemetry);
         let changed: Vec<_> = (self.access.iter())
-            .map(|(uid, entry)| (*uid, has_telemetry(&entry.group)))
-            .filter(|(_, has_telemetry)| *has_telemetry != Some(true))
+            .map(|(uid, entry)| {
+                (*uid, has_telemetry(&old, &entry.group), has_telemetry(&self.settings, &entry.group))
+            })
+            .filter(|(_, before, after)| before != after)
             .collect();
-        for (uid, has_telemetry) in changed {
+        for (uid, _, has_telemetry) in changed {
             match has_telemetry {
-                Some(_) => self.drop_tokens(uid),
+                Some(true) => self.issue_token(now, uid, effects),
+                Some(false) => self.drop_tokens(uid),
                 // A group that is gone gives no rights at all.
                 None => self.revoke(uid, effects),
             }

@@ -366,7 +366,7 @@ impl Router {
                 self.webhook_answers(uid, number, serial, answer, effects);
             }
             Command::ReplaceAccess(list) => self.replace_access(list, effects),
-            Command::Reconfigure(settings) => self.reconfigure(*settings, effects),
+            Command::Reconfigure(settings) => self.reconfigure(now, *settings, effects),
             Command::Tick => {}
         }
         while let Some(timer) = self.timers.pop_due(now) {

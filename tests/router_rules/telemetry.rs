@@ -99,6 +99,20 @@ fn tokens_end_when_the_group_loses_telemetry() {
 }
 
 #[test]
+fn a_connected_object_gets_its_token_when_its_group_gains_telemetry() {
+    let mut bench = Bench::new();
+    let a = bench.login("a");
+    let b = bench.login("b");
+    bench.drops(b, Vec::new());
+    let mut gain =
+        || bench.reconfigure(|settings| settings.groups.get_mut(&group("plain")).unwrap().telemetry = true);
+    assert_eq!(gain(), [Seen::Token], "once, and none for who is away");
+    assert_eq!(gain(), NOTHING, "a reload that changes nothing");
+    assert!(bench.datagram(bench.tokens[0], NEAR));
+    bench.drops(a, Vec::new());
+}
+
+#[test]
 fn datagrams_come_from_where_the_listener_and_the_group_allow() {
     let near = || AllowFrom(vec!["10.0.0.0/8".parse().unwrap()]);
     let mut bench = Bench::new();
