@@ -23,6 +23,18 @@ pub struct Dispatch<'a> {
     pub random: &'a ring::rand::SystemRandom,
     pub wakes: &'a mut Vec<Waker>,
     pub central_changed: Option<Option<CentralSession>>,
+    /// Whose login is accepted; they hear of it from [`Dispatch::open_sessions`].
+    pub admitted: Vec<Arc<Outbox>>,
+}
+
+impl Dispatch<'_> {
+    /// Lets the admitted connections begin. Only now, behind all that the router had to say first: a task that runs
+    /// on another thread could else put its pong to a hasty ping ahead of the token.
+    pub fn open_sessions(&mut self) {
+        for outbox in self.admitted.drain(..) {
+            self.wakes.extend(outbox.decide(Verdict::Admitted));
+        }
+    }
 }
 
 impl Effects for Dispatch<'_> {
@@ -52,7 +64,7 @@ impl Effects for Dispatch<'_> {
         if let Some(outbox) = self.connections.get(&connection) {
             // The verdict is the first byte of the live session: all that the router sends comes behind it.
             self.wakes.extend(outbox.push_bytes(Kind::Passing, &[verdict_byte(true)]));
-            self.wakes.extend(outbox.decide(Verdict::Admitted));
+            self.admitted.push(Arc::clone(outbox));
         }
     }
 
@@ -87,5 +99,33 @@ impl Effects for Dispatch<'_> {
         // The system's generator fails only where there is none; a token that anybody could guess is worse than none.
         while self.random.fill(&mut token).is_err() {}
         Token(token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_begins_behind_all_that_it_is_told_first() {
+        let outbox = Arc::new(Outbox::default());
+        let (mut slots, mut wakes) = (HashMap::new(), Vec::new());
+        let mut dispatch = Dispatch {
+            connections: &mut HashMap::from([(1, Arc::clone(&outbox))]),
+            slots: &mut slots,
+            webhooks: None,
+            random: &ring::rand::SystemRandom::new(),
+            wakes: &mut wakes,
+            central_changed: None,
+            admitted: Vec::new(),
+        };
+        dispatch.admit(1);
+        assert_eq!(outbox.poll_verdict(Waker::noop()), Verdict::Pending, "the token is still to come");
+        dispatch.reply(1, Tag::Token, Transmission::Token(Token([7; TOKEN_LEN])));
+        dispatch.open_sessions();
+        assert_eq!(outbox.poll_verdict(Waker::noop()), Verdict::Admitted);
+        let mut batch = Default::default();
+        outbox.take(&mut batch);
+        assert_eq!(batch.bytes, [&[0x01, 0x50][..], &[7; TOKEN_LEN]].concat());
     }
 }

@@ -261,8 +261,10 @@ impl Turn<'_> {
             random: &self.hub.random,
             wakes: &mut self.wakes,
             central_changed: None,
+            admitted: Vec::new(),
         };
         core.router.handle(self.now, command, &mut dispatch);
+        dispatch.open_sessions();
         if let Some(session) = dispatch.central_changed {
             core.central.set_session(session);
             if let (Some(_), Some(webhooks)) = (session, self.hub.webhooks.get()) {
