@@ -15,6 +15,7 @@ use smol::future::FutureExt as _;
 use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::live::Live;
+use super::writer::Writer;
 use super::{TcpCause, TcpServer, prepare, until};
 use crate::endpoint::admission::Permit;
 use crate::endpoint::stream::{Metered, Stream};
@@ -37,16 +38,20 @@ impl From<io::Error> for NoSession {
     }
 }
 
-/// Tells the hub if the connection goes away between login and session.
+/// Tells the hub if the connection goes away between login and session. It may have been admitted by then, and have
+/// been given what waited for its peer.
 struct PendingLogin<'a> {
     hub: &'a Hub,
+    outbox: &'a Outbox,
     origin: Option<Origin>,
 }
 
 impl Drop for PendingLogin<'_> {
     fn drop(&mut self) {
         if let Some(origin) = self.origin {
-            self.hub.turn(Instant::now()).disconnected(origin, Ending::Kept, Vec::new());
+            let mut turn = self.hub.turn(Instant::now());
+            let unsent = Writer::default().into_unsent(self.outbox);
+            turn.disconnected(origin, Ending::Kept, unsent);
         }
     }
 }
@@ -169,7 +174,7 @@ impl TcpServer {
         let login = Login { largest: session.largest(), ..login };
         let origin = Origin { connection: login.connection, uid: login.uid };
         let outbox = Arc::new(Outbox::default());
-        let mut pending = PendingLogin { hub: &self.hub, origin: Some(origin) };
+        let mut pending = PendingLogin { hub: &self.hub, outbox: &outbox, origin: Some(origin) };
         self.hub.turn(Instant::now()).login(login, &outbox);
         let verdict = poll_fn(|context| match outbox.poll_verdict(context.waker()) {
             Verdict::Pending => Poll::Pending,
@@ -196,6 +201,7 @@ impl TcpServer {
         // The router queued the verdict byte itself, ahead of what it sent to the session since.
         while session.poll_output().is_some() {}
         log::info!("event=session_open uid={} source={}", Quoted(origin.uid.as_str()), login.source);
+        drop(pending);
         Ok(Live::new(stream, session, outbox, Arc::clone(self), origin, login.source))
     }
 }
@@ -213,4 +219,75 @@ async fn write_output(io: &mut (impl smol::io::AsyncWrite + Unpin), session: &mu
         io.write_all(&bytes).await?;
     }
     io.flush().await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::hub::outbox::Batch;
+    use crate::journal::OnFull;
+    use crate::net::AllowFrom;
+    use crate::router::access::AccessList;
+    use crate::router::{Command, Group, Settings};
+    use crate::wire::{AclItem, GroupName, Payload, Transmission};
+
+    const KEY: AuthKey = AuthKey([7; KEY_LEN]);
+
+    fn hub(object: Uid) -> Arc<Hub> {
+        let group = GroupName::parse("Stations").unwrap();
+        let rights = Group {
+            telemetry: false,
+            token_ttl: Duration::from_secs(60),
+            validate: false,
+            max_payload: 100,
+            rate: 0,
+            allow_from: AllowFrom::default(),
+        };
+        let settings = Settings {
+            central_key: KEY,
+            request_timeout: Duration::from_secs(60),
+            keep_session: Duration::from_secs(60),
+            webhook_timeout: None,
+            telemetry_allow_from: AllowFrom::default(),
+            groups: HashMap::from([(group, rights)]),
+        };
+        let list = AccessList::build([AclItem { group, uid: object, key: KEY }], |_| true).unwrap();
+        Hub::new(settings, list, OnFull::DropOldest, false)
+    }
+
+    fn login(hub: &Hub, uid: Uid) -> (Origin, Arc<Outbox>) {
+        let (connection, outbox) = (hub.connection_id(), Arc::new(Outbox::default()));
+        let login = Login { connection, uid, key: KEY, source: Ipv4Addr::LOCALHOST.into(), largest: 0 };
+        hub.turn(Instant::now()).login(login, &outbox);
+        (Origin { connection, uid }, outbox)
+    }
+
+    #[test]
+    fn what_waits_for_a_peer_that_goes_before_its_verdict_waits_on() {
+        let uid = Uid::parse("pump").unwrap();
+        let hub = hub(uid);
+        let (first, _) = login(&hub, uid);
+        hub.turn(Instant::now()).disconnected(first, Ending::Kept, Vec::new());
+        let (central, _) = login(&hub, Uid::CENTRAL);
+        let (number, payload) = (9, Payload::EMPTY);
+        hub.turn(Instant::now()).handle(Command::Request {
+            origin: central,
+            uid: Some(uid),
+            number,
+            payload,
+        });
+
+        let (admitted, outbox) = login(&hub, uid);
+        drop(PendingLogin { hub: &hub, outbox: &outbox, origin: Some(admitted) });
+        let (_, outbox) = login(&hub, uid);
+        let mut batch = Batch::default();
+        outbox.take(&mut batch);
+        let mut expected = vec![0x01];
+        Transmission::Request { uid: None, number, payload }.encode(&mut expected);
+        assert_eq!(batch.bytes, expected);
+    }
 }
