@@ -38,6 +38,8 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
     let arguments = Arguments::parse(parser, 0, &["config"])?;
     log_lines::start();
     let path = arguments.config_path();
+    // Before the file is read: what changes meanwhile is read again.
+    let mut seen = stamp(&path);
     let (config, warnings) = Config::load(&path).map_err(|mistakes| {
         let lines: Vec<_> = mistakes.iter().map(Mistake::to_string).collect();
         Failure::Failed(lines.join("\n"))
@@ -50,7 +52,6 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
         log::warn!("event=open_files_not_raised error={}", Quoted(error));
     }
     let service = Service::start(config).map_err(Failure::Failed)?;
-    let mut seen = stamp(&path);
     loop {
         let signal = smol::block_on(signals.next().or(async {
             Timer::after(LOOK_INTERVAL).await;

@@ -79,13 +79,9 @@ impl Certificates {
         Arc::clone(&self.lock().configs.api)
     }
 
-    /// From now on these files, if they are a good pair.
-    pub fn use_files(&self, certificate: &Path, private_key: &Path) -> Result<(), TlsError> {
-        let seen = [stamp(certificate), stamp(private_key)];
-        let configs = read(certificate, private_key)?;
-        let files = Files { certificate: certificate.to_owned(), private_key: private_key.to_owned() };
-        *self.lock() = State { files, configs, seen };
-        Ok(())
+    /// From now on the files of the other, as it read them.
+    pub fn become_like(&self, other: Self) {
+        *self.lock() = other.state.into_inner().unwrap_or_else(PoisonError::into_inner);
     }
 
     /// Takes up changed files; to be called every second. `true`: a new certificate is in force.

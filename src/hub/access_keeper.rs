@@ -1,7 +1,7 @@
 //! Access lists from outside: checked as a whole, put on disk, then in force, one at a time.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::access_file::{self, AccessFileError};
@@ -43,17 +43,44 @@ pub struct AccessKeeper {
     seen: Mutex<Stamp>,
 }
 
+/// A file that was read and is not in force yet.
+#[derive(Debug)]
+pub struct NextFile<'a> {
+    keeper: &'a AccessKeeper,
+    path: PathBuf,
+    seen: Stamp,
+    list: AccessList,
+    _turn: smol::lock::MutexGuard<'a, ()>,
+}
+
+impl NextFile<'_> {
+    /// From now on this file and what it says.
+    pub fn put_in_force(self) {
+        *lock(&self.keeper.seen) = self.seen;
+        *lock(&self.keeper.path) = self.path;
+        if self.keeper.hub.with_router(|router| *router.access() != self.list) {
+            self.keeper.hub.replace_access(self.list);
+        }
+    }
+}
+
 impl AccessKeeper {
-    /// A keeper of this file, whose content is in force already.
-    pub fn new(hub: Arc<Hub>, path: PathBuf) -> Self {
-        let seen = stamp(&path);
+    /// A keeper of this file, whose content is in force already; `seen` is its stamp from before it was read.
+    pub fn new(hub: Arc<Hub>, path: PathBuf, seen: Stamp) -> Self {
         Self { hub, path: Mutex::new(path), turn: smol::lock::Mutex::new(()), seen: Mutex::new(seen) }
     }
 
-    /// The file is another one now; its content is in force already.
-    pub fn use_file(&self, path: PathBuf) {
-        *lock(&self.seen) = stamp(&path);
-        *lock(&self.path) = path;
+    /// Reads the file that is to be used from now on, which may be the same; waits for a list that is under way.
+    /// Until what it gives is dropped, no other list takes effect. Not for tasks: it blocks.
+    pub fn read_next(
+        &self,
+        path: &Path,
+        known: impl Fn(&GroupName) -> bool,
+    ) -> Result<NextFile<'_>, AccessFileError> {
+        let turn = self.turn.lock_blocking();
+        let seen = stamp(path);
+        let list = access_file::load(path, known)?;
+        Ok(NextFile { keeper: self, path: path.to_owned(), seen, list, _turn: turn })
     }
 
     /// Takes a list as TCP brings it; the number of objects in it.
@@ -109,5 +136,72 @@ impl AccessKeeper {
 
     fn groups(&self) -> Vec<GroupName> {
         self.hub.with_router(|router| router.groups().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::pin::pin;
+    use std::time::Duration;
+
+    use smol::future::{block_on, poll_once};
+
+    use super::*;
+    use crate::journal::OnFull;
+    use crate::net::AllowFrom;
+    use crate::router::{Group, Settings};
+    use crate::wire::{AuthKey, KEY_LEN, Uid};
+
+    fn hub(group: GroupName) -> Arc<Hub> {
+        let rights = Group {
+            telemetry: false,
+            token_ttl: Duration::from_secs(60),
+            validate: false,
+            max_payload: 100,
+            rate: 0,
+            allow_from: AllowFrom::default(),
+        };
+        let settings = Settings {
+            central_key: AuthKey([1; KEY_LEN]),
+            request_timeout: Duration::from_secs(60),
+            keep_session: Duration::from_secs(60),
+            webhook_timeout: None,
+            telemetry_allow_from: AllowFrom::default(),
+            groups: HashMap::from([(group, rights)]),
+        };
+        Hub::new(settings, AccessList::default(), OnFull::DropOldest, false)
+    }
+
+    #[test]
+    fn a_list_that_comes_during_a_reload_is_not_lost() {
+        let group = GroupName::parse("Devices").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("acl.json");
+        let hub = hub(group);
+        let keeper = AccessKeeper::new(Arc::clone(&hub), path.clone(), stamp(&path));
+        let item = AclItem { group, uid: Uid::parse("pump").unwrap(), key: AuthKey([7; KEY_LEN]) };
+
+        let next = keeper.read_next(&path, |known| *known == group).unwrap();
+        let mut replaced = pin!(keeper.replace(vec![item]));
+        assert!(block_on(poll_once(&mut replaced)).is_none(), "its turn is to come");
+        next.put_in_force();
+        assert_eq!(block_on(replaced).unwrap(), 1);
+        assert_eq!(hub.with_router(|router| router.access().len()), 1);
+        assert!(path.exists() && block_on(keeper.reload_if_changed()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_change_between_reading_and_use_is_taken_up() {
+        let group = GroupName::parse("Devices").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("acl.json");
+        let keeper = AccessKeeper::new(hub(group), path.clone(), stamp(&path));
+        let next = keeper.read_next(&path, |known| *known == group).unwrap();
+        let key = "8f3c1d5e7a9b0c2d4e6f8091a2b3c4d5";
+        std::fs::write(&path, format!(r#"{{"pump": {{"GroupName": "Devices", "AuthKey": "{key}"}}}}"#))
+            .unwrap();
+        next.put_in_force();
+        assert_eq!(block_on(keeper.reload_if_changed()).unwrap(), Some(1));
     }
 }

@@ -31,7 +31,7 @@ use crate::wire::{AuthKey, Datagram, Format, Payload, Transmission, Uid};
 use dispatch::Dispatch;
 use http_call::Slot;
 pub use http_call::{CallAnswer, HttpCall};
-use outbox::{Kind, Outbox, Verdict};
+use outbox::{Kind, Outbox};
 
 /// A lock whose holder panicked is still taken: the release build aborts on a panic, and a test that panics has
 /// failed already.
@@ -352,12 +352,5 @@ impl Core {
     fn fresh_id(&mut self) -> u64 {
         self.last_id += 1;
         self.last_id
-    }
-}
-
-impl Verdict {
-    /// Whether it was decided.
-    pub fn is_decided(self) -> bool {
-        self != Self::Pending
     }
 }

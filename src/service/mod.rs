@@ -30,9 +30,9 @@ use crate::endpoint::udp::UdpServer;
 use crate::endpoint::webhook::Webhooks;
 use crate::hub::access_keeper::AccessKeeper;
 use crate::hub::backend::Backend;
+use crate::hub::file_stamp::stamp;
 use crate::hub::status::Status;
 use crate::hub::{Hub, access_file, lock};
-use crate::router::access::AccessList;
 use crate::wire::{CloseCode, GroupName};
 use config::Config;
 use state::StateFolder;
@@ -82,7 +82,9 @@ impl Service {
         let certificates = Certificates::load(&config.tls.certificate, &config.tls.private_key)
             .map_err(|error| error.to_string())?;
         let certificates = Arc::new(certificates);
-        let access = load_access(&config)?;
+        let access_seen = stamp(&config.access.file);
+        let known = |group: &GroupName| config.groups.contains_key(group);
+        let access = access_file::load(&config.access.file, known).map_err(|error| error.to_string())?;
 
         let listener = listen::tcp("sessions.listen", config.sessions.listen)?;
         let socket = listen::udp("telemetry.listen", config.telemetry.listen)?;
@@ -99,7 +101,8 @@ impl Service {
             Hub::new(settings::router(&config), access, settings::on_full(&config), has_telemetry_webhook);
         let webhooks =
             Webhooks::start(&settings::webhooks(&config)?, &hub).map_err(|error| error.to_string())?;
-        let access = Arc::new(AccessKeeper::new(Arc::clone(&hub), config.access.file.clone()));
+        let access = AccessKeeper::new(Arc::clone(&hub), config.access.file.clone(), access_seen);
+        let access = Arc::new(access);
         let tcp = Arc::new(TcpServer::new(
             Arc::clone(&hub),
             Admission::new(settings::session_limits(&config)),
@@ -171,21 +174,19 @@ impl Service {
     pub fn reload(&self, mut config: Config) -> Result<Vec<&'static str>, String> {
         let mut current = lock(&self.config);
         let needs_restart = keep_what_needs_a_restart(&current, &mut config);
-        // All that can fail comes first.
-        let access = load_access(&config)?;
-        let webhooks = settings::webhooks(&config)?;
-        self.certificates
-            .use_files(&config.tls.certificate, &config.tls.private_key)
-            .map_err(|error| error.to_string())?;
         let view = &self.view;
+        // All that can fail comes first.
+        let known = |group: &GroupName| config.groups.contains_key(group);
+        let access = view.access.read_next(&config.access.file, known).map_err(|error| error.to_string())?;
+        let webhooks = settings::webhooks(&config)?;
+        let certificates = Certificates::load(&config.tls.certificate, &config.tls.private_key)
+            .map_err(|error| error.to_string())?;
         view.webhooks.pool().reconfigure(&webhooks).map_err(|error| error.to_string())?;
+        self.certificates.become_like(certificates);
 
         let has_telemetry_webhook = config.central.webhooks.telemetry.is_some();
         view.hub.reconfigure(settings::router(&config), settings::on_full(&config), has_telemetry_webhook);
-        view.access.use_file(config.access.file.clone());
-        if view.hub.with_router(|router| *router.access() != access) {
-            view.hub.replace_access(access);
-        }
+        access.put_in_force();
         view.tcp.set_settings(settings::tcp(&config));
         view.tcp.admission.set_limits(settings::session_limits(&config));
         view.udp.set_max_datagram(config.telemetry.max_datagram);
@@ -224,11 +225,6 @@ fn wait(grace: Duration, is_done: impl Fn() -> bool) {
     while !is_done() && Instant::now() < deadline {
         std::thread::sleep(DRAIN_STEP);
     }
-}
-
-fn load_access(config: &Config) -> Result<AccessList, String> {
-    let known = |group: &GroupName| config.groups.contains_key(group);
-    access_file::load(&config.access.file, known).map_err(|error| error.to_string())
 }
 
 /// Puts back what cannot change while the program runs, and names it.
