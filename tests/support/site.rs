@@ -170,6 +170,7 @@ impl Site {
 
     /// Starts `run` and waits until it is ready.
     pub fn start(&self) {
+        let starts = self.log().matches("event=started").count();
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_iotsocketd"))
             .args(["run", "--config"])
@@ -181,7 +182,6 @@ impl Site {
             .stderr(log)
             .spawn()
             .unwrap();
-        let starts = self.log().matches("event=started").count();
         *self.child.lock().unwrap() = Some(child);
         eventually("the concentrator is ready", || {
             if let Some(status) = self.child.lock().unwrap().as_mut().unwrap().try_wait().unwrap() {
