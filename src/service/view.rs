@@ -14,7 +14,7 @@ use crate::endpoint::http::api::Api;
 use crate::endpoint::http::server::Server;
 use crate::endpoint::tcp::TcpServer;
 use crate::endpoint::udp::UdpServer;
-use crate::endpoint::webhook::{WebhookCounters, Webhooks};
+use crate::endpoint::webhook::{Counters, WebhookCounters, Webhooks};
 use crate::hub::access_keeper::{AccessKeeper, ReplaceError};
 use crate::hub::backend::{Backend, ObjectView, Pending, Presence};
 use crate::hub::status::{Alert, Books, Calls, Disk, Queue, Rates, Sessions, Status};
@@ -141,7 +141,7 @@ impl View {
         lock(&self.rates).sample(Instant::now(), requests, telemetry);
     }
 
-    fn refusals(&self, router: &Router) -> BTreeMap<String, u64> {
+    fn refusals(&self, router: &Router, webhooks: &Counters) -> BTreeMap<String, u64> {
         let mut all = BTreeMap::new();
         self.tcp.refusals.add_to(&mut all);
         self.udp.refusals.add_to(&mut all);
@@ -152,12 +152,17 @@ impl View {
             all.insert(format!("router.{}", count.name()), router.counts().get(*count));
         }
         all.insert("telemetry.kernel_dropped".to_owned(), u64::from(self.udp.kernel_drops()));
-        let counters = self.webhooks.pool().counters();
-        for (name, webhook) in [("request", counters.request), ("telemetry", counters.telemetry)] {
+        for (name, webhook) in [("request", webhooks.request), ("telemetry", webhooks.telemetry)] {
             add_webhook(&mut all, name, &webhook);
         }
         let admission = self.tcp.admission.counts();
-        all.insert("sessions.failed_logins".to_owned(), admission.failed_logins);
+        for (name, count) in [
+            ("evicted_for_its_source", admission.evicted_source_full),
+            ("evicted_for_all", admission.evicted_full),
+            ("refusal_delayed", admission.delayed_refusals),
+        ] {
+            all.insert(format!("sessions.{name}"), count);
+        }
         all
     }
 
@@ -169,11 +174,10 @@ impl View {
         Disk { total, free }
     }
 
-    fn alerts(&self, access: &AccessList, queue: &Queue, disk: &Disk) -> Vec<Alert> {
+    fn alerts(&self, access: &AccessList, queue: &Queue, disk: &Disk, webhooks: &Counters) -> Vec<Alert> {
         let facts = lock(&self.facts);
         let weak: Vec<_> =
             access.iter().filter(|(_, entry)| entry.key.is_weak()).map(|(uid, _)| *uid).collect();
-        let webhooks = self.webhooks.pool().counters();
         let mut up: Vec<(&'static str, String)> = Vec::new();
         if facts.central_key_is_weak {
             up.push((
@@ -284,6 +288,7 @@ impl Backend for View {
 
     fn status(&self) -> Status {
         let disk = self.disk();
+        let webhooks = self.webhooks.pool().counters();
         let mut status = self.hub.look(|router, log, central| {
             let counts = router.counts();
             let (live, kept) = router.session_counts();
@@ -318,8 +323,8 @@ impl Backend for View {
                         ("refused_for_room".to_owned(), totals.refused),
                     ]),
                 },
-                refusals: self.refusals(router),
-                alerts: self.alerts(router.access(), &queue, &disk),
+                refusals: self.refusals(router, &webhooks),
+                alerts: self.alerts(router.access(), &queue, &disk, &webhooks),
                 disk,
                 queue,
                 ..Status::default()

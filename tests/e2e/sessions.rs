@@ -43,6 +43,13 @@ pub fn fill_up(central: &mut Peer, uid: Uid, first: u16) -> u16 {
 /// B19: what the first connection did not take is not lost, and nothing comes twice.
 #[test]
 fn a_second_login_replaces_the_first_and_takes_over_its_calls_and_what_was_not_sent() {
+    // A system whose buffers still grew when the second came has taken all: then there was nothing to pass on.
+    const ATTEMPTS: usize = 5;
+    assert!((0..ATTEMPTS).any(|_| replace_a_full_session()), "nothing was ever left to pass on");
+}
+
+/// Whether something was left to pass on.
+fn replace_a_full_session() -> bool {
     let site = Site::new();
     let pump = site.device("pump-1", "Devices");
     site.set("sessions", "request_timeout", "\"20s\"");
@@ -77,13 +84,13 @@ fn a_second_login_replaces_the_first_and_takes_over_its_calls_and_what_was_not_s
     while by_first.len() + by_second.len() < usize::from(sent - 1) {
         by_second.push(second.request().0);
     }
-    assert!(!by_second.is_empty(), "nothing was left to pass on: the queue is too short for this test");
     let all: Vec<_> = by_first.iter().chain(&by_second).copied().collect();
     assert_eq!(all, (2..=sent).collect::<Vec<_>>(), "in order, each once");
     // Who takes over may answer what the first was asked.
     second.send(&response(None, 1, 0, b"by the second"));
     assert_eq!(central.response(), (1, 0, b"by the second".to_vec()));
     second.is_alive();
+    !by_second.is_empty()
 }
 
 #[test]

@@ -140,16 +140,10 @@ impl Examined {
 impl Config {
     /// Reads a configuration file and the secret files that it names.
     ///
-    /// Gives the configuration and warnings, or every mistake with every warning behind it.
+    /// Gives the configuration and warnings, or every mistake.
     pub fn load(path: &Path) -> Result<(Self, Vec<Mistake>), Vec<Mistake>> {
-        let Examined { config, mut mistakes, warnings } = Self::examine(path);
-        match config {
-            Some(config) if mistakes.is_empty() => Ok((config, warnings)),
-            _ => {
-                mistakes.extend(warnings);
-                Err(mistakes)
-            }
-        }
+        let Examined { config, mistakes, warnings } = Self::examine(path);
+        config.filter(|_| mistakes.is_empty()).map(|config| (config, warnings)).ok_or(mistakes)
     }
 
     /// Reads a configuration file and the secret files that it names, and keeps what could be read beside what is wrong.
