@@ -3,8 +3,11 @@
 
 mod calls;
 mod deadlines;
+mod fake_history;
 mod framing;
 mod local;
+mod messages;
 mod over_tls;
 mod refusals;
+mod stream;
 mod world;
