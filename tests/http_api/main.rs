@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod calls;
+mod commands;
 mod deadlines;
 mod fake_history;
 mod framing;
