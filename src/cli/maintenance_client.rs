@@ -60,6 +60,7 @@ pub(super) fn sockets(config: &Path) -> Vec<PathBuf> {
         sockets.push(PathBuf::from(STATE_SOCKET));
     }
     sockets.push(PathBuf::from(RUNTIME_SOCKET));
+    sockets.dedup();
     sockets
 }
 
@@ -69,13 +70,12 @@ pub(super) fn ask(sockets: &[PathBuf], path: &str, timeout: Duration) -> Result<
     for socket in sockets {
         match get(socket, path, timeout) {
             Ok(text) => return Ok(text),
+            Err(error @ ClientError::Refused(..)) => return Err(error.to_string()),
             // What says more than "nobody there" is kept.
             Err(ClientError::NotRunning) => {}
             Err(error) => failure = error,
         }
     }
-    let mut sockets = sockets.to_vec();
-    sockets.dedup();
     let places: Vec<_> = sockets.iter().map(|socket| socket.display().to_string()).collect();
     Err(match failure {
         ClientError::NotRunning => format!("{failure}: nobody answers on {}", places.join(" or ")),

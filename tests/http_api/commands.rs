@@ -180,9 +180,7 @@ fn a_journal_that_hangs_holds_up_nothing_else() {
     site.world.history.hang();
     let folder = site.folder.path().to_owned();
     let stuck = std::thread::spawn(move || iotsocketd(&folder, &["messages", "--config", "iotsocketd.toml"]));
-    while site.world.history.pages() == 0 {
-        std::thread::yield_now();
-    }
+    site.world.history.await_asked(0, PATIENCE);
     assert!(site.succeed(&["status"]).contains("iotsocketd 9.9"));
     site.maintenance = None;
     let ran = stuck.join().unwrap();

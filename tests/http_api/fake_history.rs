@@ -85,6 +85,11 @@ impl FakeHistory {
         self.0.lock().unwrap().failure = Some(failure);
     }
 
+    /// From now on it gives what it has again.
+    pub fn recover(&self) {
+        self.0.lock().unwrap().failure = None;
+    }
+
     /// From now on it does not answer.
     pub fn hang(&self) {
         self.0.lock().unwrap().is_stuck = true;
@@ -93,6 +98,15 @@ impl FakeHistory {
     /// How often it was asked for a page.
     pub fn pages(&self) -> usize {
         self.0.lock().unwrap().pages
+    }
+
+    /// Returns when it was asked for another page than these.
+    pub fn await_asked(&self, pages: usize, patience: Duration) {
+        let begun = std::time::Instant::now();
+        while self.pages() == pages {
+            assert!(begun.elapsed() < patience, "nobody asks");
+            std::thread::yield_now();
+        }
     }
 
     /// Returns when somebody waits for more.

@@ -183,14 +183,27 @@ fn a_call_waits_for_the_first_message_that_matches() {
     let asked = world.history.pages();
     // What does not match wakes it and lets it wait on.
     world.history.grow(1);
-    while world.history.pages() == asked {
-        std::thread::yield_now();
-    }
+    world.history.await_asked(asked, PATIENCE);
     world.history.await_waiting(PATIENCE);
     world.history.grow(4);
     assert_eq!(page(&client.receive()), (vec![10], 10));
     // What is there already is given at once.
     assert_eq!(page(&world.get("/v1/messages?after=9&wait=20s", "aa11")), (vec![10], 10));
+}
+
+/// Many that wait are woken at the same moment; a history that cannot take all of them at once loses none.
+#[test]
+fn who_waits_anyway_does_not_mind_that_others_are_served_first() {
+    let world = world();
+    world.history.fail(HistoryError::Busy);
+    let mut client = world.connect();
+    client.send("GET /v1/messages?wait=20s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer aa11\r\n\r\n");
+    world.history.await_asked(0, PATIENCE);
+    world.history.recover();
+    world.history.grow(1);
+    assert_eq!(page(&client.receive()), (vec![1], 1));
+    world.history.fail(HistoryError::Busy);
+    assert_eq!(world.get("/v1/messages?wait=10ms", "aa11").status, 503);
 }
 
 #[test]

@@ -138,6 +138,19 @@ fn a_silent_stream_says_that_it_lives() {
 }
 
 #[test]
+fn a_stream_outlasts_a_history_that_serves_others_first() {
+    let world = world();
+    let mut reader = Reader::open(&world, "", "");
+    world.history.await_waiting(PATIENCE);
+    world.history.fail(HistoryError::Busy);
+    let asked = world.history.pages();
+    world.history.grow(2);
+    world.history.await_asked(asked, PATIENCE);
+    world.history.recover();
+    assert_eq!(reader.seqs(2), [1, 2]);
+}
+
+#[test]
 fn streams_end_with_the_drain_with_new_settings_and_with_the_history() {
     let mut world = world();
     let mut reader = Reader::open(&world, "", "");

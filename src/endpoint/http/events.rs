@@ -5,6 +5,7 @@
 //! comes back says the last one that it has, and misses nothing.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +18,9 @@ use smol::future::FutureExt;
 use smol::stream::{Stream, StreamExt};
 
 use super::api::{Api, Settings};
-use super::error::ApiError;
-use super::messages::Follow;
-use crate::hub::history::{History, MessageQuery, Page};
+use super::error::{ApiError, Cause};
+use super::messages::{Follow, busy_pause};
+use crate::hub::history::{History, HistoryError, MessageQuery, Page};
 
 /// A silent stream says that it lives at least so often, so that nobody between takes it for dead; oftener where calls
 /// are not held as long either.
@@ -42,6 +43,7 @@ struct Position {
     settings: Arc<Settings>,
     /// Closed when the server drains.
     ending: Receiver<Infallible>,
+    peer: IpAddr,
     has_greeted: bool,
 }
 
@@ -50,10 +52,11 @@ pub(super) async fn events(
     api: &Arc<Api>,
     follow: Follow,
     ending: Receiver<Infallible>,
+    peer: IpAddr,
 ) -> Result<EventBody, ApiError> {
     let history = Arc::clone(api.history()?);
     let Follow { query, settings, .. } = follow.locate(history.as_ref()).await?;
-    let start = Position { api: Arc::clone(api), history, query, settings, ending, has_greeted: false };
+    let start = Position { api: Arc::clone(api), history, query, settings, ending, peer, has_greeted: false };
     let pieces = smol::stream::unfold(start, Position::next_piece).map(|piece| Ok(Frame::data(piece)));
     Ok(StreamBody::new(Box::pin(pieces)))
 }
@@ -72,8 +75,12 @@ impl Position {
             }
             let page = match self.history.messages(self.query.clone()).await {
                 Ok(page) => page,
+                Err(HistoryError::Busy) => {
+                    busy_pause().await;
+                    continue;
+                }
                 Err(error) => {
-                    log::warn!("event=stream_ended error={}", crate::logfmt::Quoted(&error));
+                    self.api.refusals.note(Cause::Storage, &self.peer, &error);
                     return None;
                 }
             };

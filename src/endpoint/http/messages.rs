@@ -1,9 +1,11 @@
 //! What was recorded, by sequence number, time, object, group and kind: pages, one message, and where a stream begins.
 
+use std::fmt::Write as _;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_io::Timer;
 use smol::future::FutureExt;
 
 use super::api::Settings;
@@ -11,7 +13,8 @@ use super::auth::ApiKey;
 use super::error::{ApiError, Cause};
 use super::query;
 use super::reply::Reply;
-use crate::hub::history::{History, HistoryError, Kind, MessageId, MessageQuery};
+use crate::hub::backend::Pending;
+use crate::hub::history::{History, HistoryError, Kind, MessageId, MessageQuery, Page};
 use crate::journal::Seq;
 
 /// Messages of one page, at most and unless asked otherwise.
@@ -22,6 +25,13 @@ const PAGE_BYTES: usize = 1 << 20;
 /// The same for one piece of a stream, which waits in memory for a slow reader.
 const PIECE_MAX: usize = 100;
 const PIECE_BYTES: usize = 32 * 1024;
+/// The JSON of a page without its messages, and of a message without its payload, roughly.
+const PAGE_ROOM: usize = 48;
+const MESSAGE_ROOM: usize = 320;
+/// Bytes of JSON that are made in one turn.
+const TURN_BYTES: usize = 64 * 1024;
+/// Whoever waits anyway asks again after so long if too many others asked at once.
+const BUSY_PAUSE: Duration = Duration::from_millis(250);
 
 /// What is asked of the history.
 #[derive(Debug)]
@@ -89,27 +99,56 @@ impl Recall {
         };
         let mut enough = pin!(enough);
         loop {
-            let mut page = history.messages(query.clone()).await.map_err(unreadable)?;
-            // It never goes backwards, whatever lies ahead.
-            page.next = page.next.max(query.after);
-            if page.messages.is_empty() && !self.wait.is_zero() {
-                // What was looked through needs no second look.
-                query.after = page.next;
-                let more = async {
-                    history.wait_beyond(query.after).await;
-                    true
-                };
-                let given_up = async {
-                    enough.as_mut().await;
-                    false
-                };
-                if given_up.or(more).await {
-                    continue;
+            let asked = history.messages(query.clone()).await;
+            let again: Pending<()> = match &asked {
+                Ok(page) if page.messages.is_empty() => {
+                    // What was looked through needs no second look. It never goes backwards, whatever lies ahead.
+                    query.after = query.after.max(page.next);
+                    history.wait_beyond(query.after)
                 }
+                Err(HistoryError::Busy) => Box::pin(busy_pause()),
+                _ => return page_reply(asked, query.after).await,
+            };
+            let is_over = async {
+                enough.as_mut().await;
+                true
+            };
+            let is_worth_a_look = async {
+                again.await;
+                false
+            };
+            if self.wait.is_zero() || is_over.or(is_worth_a_look).await {
+                return page_reply(asked, query.after).await;
             }
-            return Ok(Reply::json_text(200, page.to_json()));
         }
     }
+}
+
+/// While others are served.
+pub(super) async fn busy_pause() {
+    Timer::after(BUSY_PAUSE).await;
+}
+
+/// `{"messages": […], "next": …}`. It may be long: whoever else has work on this thread gets a turn now and then.
+async fn page_reply(asked: Result<Page, HistoryError>, after: Seq) -> Result<Reply, ApiError> {
+    let page = asked.map_err(unreadable)?;
+    let room: usize = page.messages.iter().map(|message| MESSAGE_ROOM + message.payload.len()).sum();
+    let mut out = String::with_capacity(PAGE_ROOM + room);
+    out.push_str("{\"messages\":[");
+    let mut turn = TURN_BYTES;
+    for (index, message) in page.messages.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        message.write_json(&mut out);
+        if out.len() > turn {
+            turn = out.len() + TURN_BYTES;
+            smol::future::yield_now().await;
+        }
+    }
+    // Writing into a string cannot fail.
+    let _written = write!(out, "],\"next\":{}}}", page.next.max(after));
+    Ok(Reply::json_text(200, out))
 }
 
 impl Follow {
@@ -183,7 +222,7 @@ fn unknown_message() -> ApiError {
     ApiError::new(Cause::Object, 404, "there is no message with this id, or none that this key may see")
 }
 
-pub(super) fn unreadable(error: HistoryError) -> ApiError {
+fn unreadable(error: HistoryError) -> ApiError {
     let after = match error {
         HistoryError::Busy => "1",
         HistoryError::Storage(_) => "5",

@@ -275,7 +275,7 @@ async fn respond(
         Ok(Ready::Reply(reply)) => Ok(Answer::Whole(reply)),
         Ok(Ready::Finish(expected, whole)) => api.finish(expected, whole).await.map(Answer::Whole),
         Ok(Ready::Recall(recall)) => recall_until(api, recall, &drain).await.map(Answer::Whole),
-        Ok(Ready::Follow(follow)) => events(api, follow, drain).await.map(Answer::Events),
+        Ok(Ready::Follow(follow)) => events(api, follow, drain, peer).await.map(Answer::Events),
         Err(error) => Err(error),
     };
     let error = match replied {

@@ -4,35 +4,15 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use super::{MessageView, Page, TraceEvent};
+use super::{MessageView, TraceEvent};
 use crate::payload_json::{write_json, write_string};
 use crate::wire::Format;
-
-/// The JSON of a message without its names and payload, roughly.
-const MESSAGE_ROOM: usize = 320;
-
-impl Page {
-    /// `{"messages": […], "next": …}`.
-    pub fn to_json(&self) -> String {
-        let payloads: usize = self.messages.iter().map(|message| MESSAGE_ROOM + message.payload.len()).sum();
-        let mut out = String::with_capacity(payloads + 32);
-        out.push_str("{\"messages\":[");
-        for (index, message) in self.messages.iter().enumerate() {
-            if index > 0 {
-                out.push(',');
-            }
-            message.write_json(&mut out);
-        }
-        // Writing into a string cannot fail.
-        let _written = write!(out, "],\"next\":{}}}", self.next);
-        out
-    }
-}
 
 impl MessageView {
     /// Appends the message as a JSON object that holds no line break. A payload that is not what its format says is
     /// given as BINARY.
     pub fn write_json(&self, out: &mut String) {
+        // Writing into a string cannot fail.
         let _written = write!(out, "{{\"id\":\"{}\",\"seq\":{},\"time\":\"", self.id, self.seq);
         write_time(out, self.time_us);
         for (name, value) in [("\",\"clock\":\"", self.clock.name()), ("\",\"kind\":\"", self.kind.name())] {
@@ -202,14 +182,5 @@ mod tests {
             message.time_us = time_us;
             assert!(serde_json::from_str::<serde_json::Value>(&json(&message)).is_ok());
         }
-    }
-
-    #[test]
-    fn a_page_is_a_list_with_its_end() {
-        let mut page = Page { messages: Vec::new(), next: 7 };
-        assert_eq!(page.to_json(), r#"{"messages":[],"next":7}"#);
-        page.messages = vec![message(Format::Json, b"1"), message(Format::Json, b"")];
-        let value: serde_json::Value = serde_json::from_str(&page.to_json()).unwrap();
-        assert_eq!(value["messages"][1]["payload"], serde_json::Value::Null);
     }
 }
