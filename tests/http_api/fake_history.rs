@@ -59,8 +59,7 @@ pub fn id(seq: u64) -> MessageId {
 fn matches(query: &MessageQuery, message: &MessageView) -> bool {
     message.seq > query.after
         && query.uid.is_none_or(|uid| uid == message.uid)
-        && (query.groups.is_empty() || query.groups.contains(&message.group))
-        && query.group.is_none_or(|group| group == message.group)
+        && query.groups.as_ref().is_none_or(|groups| groups.contains(&message.group))
         && query.kind.is_none_or(|kind| kind == message.kind)
         && query.from_us.is_none_or(|from| message.time_us >= from)
         && query.to_us.is_none_or(|to| message.time_us < to)
@@ -140,7 +139,7 @@ impl Inner {
         }
         let end = self.messages.last().map_or(0, |message| message.seq);
         let next = messages.last().filter(|_| is_full).map_or(end, |message| message.seq);
-        Page { messages, next: next.max(query.after) }
+        Page { messages, next }
     }
 }
 

@@ -189,10 +189,13 @@ impl Follow {
 /// What page and stream have in common. What is empty is not asked for.
 fn filters(query: &str, key: &ApiKey) -> Result<MessageQuery, ApiError> {
     let mut asked = MessageQuery::all(PAGE_USUAL, PAGE_BYTES);
-    asked.groups.clone_from(&key.groups);
     asked.after = seq(query)?;
     asked.uid = query::uid(query, "uid")?;
-    asked.group = query::group(query, "group")?;
+    asked.groups = match query::group(query, "group")? {
+        Some(group) => Some(Vec::from_iter(key.sees(group).then_some(group))),
+        // A key without groups sees all of them.
+        None => Some(key.groups.clone()).filter(|groups| !groups.is_empty()),
+    };
     asked.kind = kind(query)?;
     asked.from_us = query::time(query, "from")?;
     asked.to_us = query::time(query, "to")?;

@@ -24,7 +24,7 @@ pub trait History: Send + Sync + 'static {
     fn wait_beyond(&self, seq: Seq) -> Pending<()>;
 }
 
-/// Which messages are asked for; what is `None` or empty does not limit them.
+/// Which messages are asked for; what is `None` does not limit them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageQuery {
     /// Only what has a larger number. May lie behind everything that there is.
@@ -37,10 +37,9 @@ pub struct MessageQuery {
     pub newest: bool,
     /// Only of this object.
     pub uid: Option<Uid>,
-    /// Only of these groups: what the asking key may see. A message without a group is in none of them.
-    pub groups: Vec<GroupName>,
-    /// Only of this group.
-    pub group: Option<GroupName>,
+    /// Only of these groups; of an empty list of groups there is nothing. What the asking key may not see is not among
+    /// them, and a message without a group is in none of them.
+    pub groups: Option<Vec<GroupName>>,
     /// Only of this kind.
     pub kind: Option<Kind>,
     /// Only from this moment on, in microseconds since 1970; by the corrected time.
@@ -58,8 +57,7 @@ impl MessageQuery {
             bytes,
             newest: false,
             uid: None,
-            groups: Vec::new(),
-            group: None,
+            groups: None,
             kind: None,
             from_us: None,
             to_us: None,
@@ -72,8 +70,8 @@ impl MessageQuery {
 pub struct Page {
     /// In order of insertion.
     pub messages: Vec<MessageView>,
-    /// Up to here nothing was left out: where the next page goes on. The number of the last message if the page was
-    /// full, else the last number that is on flash; whatever is asked for, never before `after`.
+    /// Up to here nothing that matches was left out: where the next page goes on. The number of the last message if the
+    /// page was full, else the last number that is on flash, wherever `after` lies.
     pub next: Seq,
 }
 
