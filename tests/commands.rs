@@ -178,10 +178,11 @@ fn check_tells_every_mistake_with_file_line_and_key() {
     site.change("handshake_timeout = \"10s\"", "handshake_timout = \"10s\"");
     site.change("max_datagram = \"4KiB\"", "max_datagram = \"64KiB\"");
     site.change("keep = 7", "keep = \"7\"");
+    fs::remove_file(site.path("tls/server.crt")).unwrap();
     let ran = site.run(&["check"]);
     assert_eq!((ran.code, ran.out.as_str()), (1, ""));
     let lines: Vec<_> = ran.err.lines().collect();
-    assert_eq!(lines.len(), 4, "{lines:#?}");
+    assert_eq!(lines.len(), 5, "{lines:#?}");
     let file = site.path("iotsocketd.toml");
     let line_of =
         |key: &str| site.read("iotsocketd.toml").lines().position(|l| l.starts_with(key)).unwrap() + 1;
@@ -190,7 +191,8 @@ fn check_tells_every_mistake_with_file_line_and_key() {
     assert!(lines[0].ends_with("did you mean `handshake_timeout`?"));
     assert!(lines[1].starts_with(&(place("max_datagram", 16) + "telemetry.max_datagram: ")), "{lines:#?}");
     assert!(lines[2].starts_with(&(place("keep = ", 8) + "backup.keep: ")), "{lines:#?}");
-    assert!(lines[3].ends_with("has 3 mistakes"));
+    assert!(lines[3].contains("server.crt: cannot be read"), "{lines:#?}");
+    assert!(lines[4].ends_with("has 4 mistakes"));
 }
 
 #[test]

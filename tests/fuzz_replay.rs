@@ -29,6 +29,18 @@ fn inputs() -> BTreeSet<Vec<u8>> {
     inputs
 }
 
+/// Beginnings for what reads text.
+const TEXTS: [&str; 8] = [
+    r#"{"UID":"a","Timeout":2,"Payload":{"x":1e400,"y":[12345678901234567890,-0]},"Format":"JSON"}"#,
+    r#"{"UID":"\u00e9","Payload":[0,255],"Format":"BINARY"}"#,
+    r#"{"UID":"a","Payload":"\ud83d\ude00 \u0000","Format":"UTF8"}"#,
+    r#"[{"GroupName":"g","UID":"u","AuthKey":"00112233445566778899aabbccddeeff"}]"#,
+    "environment = \"test\"\n[sessions]\nlisten = \"[::]:1\"\nkeep_session = \"60s\"\n",
+    "[telemetry]\nmax_datagram = \"4KiB\"\nallow_from = [\"10.0.0.0/8\"]\n[groups.\"é\"]\nrate = \"1/s\"\n",
+    "[central]\nauth_key = \"00112233445566778899aabbccddeeff\"\n[backup]\nat = \"03:15\"\n",
+    "[ingest.x]\nformat = \"generic\"\nmap = {uid = \"/d\"}\n[[api.key]]\nrights = [\"read\"]\n",
+];
+
 fn bytes(cell: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     for token in cell.split_whitespace() {
@@ -46,7 +58,8 @@ fn bytes(cell: &str) -> Option<Vec<u8>> {
 
 #[test]
 fn every_body_takes_every_vector_whole_cut_and_bent() {
-    let inputs = inputs();
+    let mut inputs = inputs();
+    inputs.extend(TEXTS.map(|text| text.as_bytes().to_vec()));
     for (_, body) in bodies::TARGETS {
         for input in &inputs {
             for len in 0..=input.len() {

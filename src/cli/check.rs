@@ -17,8 +17,8 @@ pub(super) const HELP: &str = "\
 Usage: iotsocketd check [--config FILE]
 
 Reads the configuration and every file that it names: certificate and key, certificates of webhooks,
-secrets, the access list. Says all that is wrong, one line each: of the configuration with file,
-line, column and key; once that is right, of the files that it names.
+secrets, the access list. Says all that is wrong at once, one line each, with file, line, column and
+key where it stands in the configuration.
 Exit 1 if anything is wrong; warnings leave exit 0.
 
 Options:
@@ -38,16 +38,10 @@ pub(super) struct Findings {
 pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
     let arguments = Arguments::parse(parser, 0, &["config"])?;
     let path = arguments.config_path();
-    let findings = match Config::load(&path) {
-        Ok((config, warnings)) => {
-            let mut findings = inspect(&config);
-            findings.warnings.splice(0..0, warnings.iter().map(Mistake::to_string));
-            findings
-        }
-        Err(mistakes) => {
-            Findings { mistakes: mistakes.iter().map(Mistake::to_string).collect(), warnings: Vec::new() }
-        }
-    };
+    let examined = Config::examine(&path);
+    let mut findings = examined.config.as_ref().map(inspect).unwrap_or_default();
+    findings.mistakes.splice(0..0, examined.mistakes.iter().map(Mistake::to_string));
+    findings.warnings.splice(0..0, examined.warnings.iter().map(Mistake::to_string));
     for warning in &findings.warnings {
         output::complain(&format!("warning: {warning}"));
     }

@@ -19,7 +19,6 @@ mod recall;
 mod run;
 pub mod simulate;
 mod site;
-pub mod span;
 pub mod status;
 pub mod table;
 mod template;

@@ -39,7 +39,11 @@ pub fn udp(key: &str, address: SocketAddr) -> Result<Async<UdpSocket>, String> {
 fn sentence(key: &str, address: SocketAddr, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            format!("{key} = \"{address}\": port {} is in use by another program", address.port())
+            format!(
+                "{key} = \"{address}\": port {} is in use by another program, or was a minute ago by a connection \
+                 from this machine",
+                address.port()
+            )
         }
         io::ErrorKind::PermissionDenied => {
             format!(

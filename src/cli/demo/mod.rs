@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::arguments::Arguments;
-use super::span::parse_span;
 use super::{Failure, log_lines, output};
 use crate::client::load::{Load, Plan, Rate};
 use crate::service::Service;
+use crate::service::config::parse_duration;
 use central::Central;
 use site::Site;
 use view::{SHOW_EVERY, View};
@@ -56,7 +56,7 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
     let time = match arguments.option("for") {
         Some(text) => {
             let text = text.to_str().unwrap_or_default();
-            Some(parse_span(text).map_err(|error| Failure::Usage(format!("`--for {text}` {error}")))?)
+            Some(parse_duration(text).map_err(|error| Failure::Usage(format!("`--for {text}` {error}")))?)
         }
         None => None,
     };

@@ -16,10 +16,10 @@ use lexopt::prelude::*;
 
 use crate::cli::Failure;
 use crate::cli::progress::Progress;
-use crate::cli::span::parse_span;
 use crate::cli::table::grouped;
 use crate::client::Kind;
 use crate::client::load::{Load, LoadError, Plan, Rate, Report, Target};
+use crate::service::config::parse_duration;
 use crate::sys::raise_open_files;
 use crate::wire::GroupName;
 
@@ -152,12 +152,12 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, lex
             Long("object-rate") => plan.asks = parser.value()?.parse()?,
             Long("telemetry") => plan.telemetry = parser.value()?.parse()?,
             Long("payload") => plan.payload = parser.value()?.parse()?,
-            Long("answer-after") => plan.answer_after = parser.value()?.parse_with(parse_span)?,
+            Long("answer-after") => plan.answer_after = parser.value()?.parse_with(parse_duration)?,
             Long("logins") => plan.logins = true,
             Long("at-once") => plan.logins_at_once = parser.value()?.parse()?,
             Long("sources") => plan.sources = parser.value()?.parse()?,
             Long("threads") => plan.threads = parser.value()?.parse()?,
-            Long("for") => options.time = parser.value()?.parse_with(parse_span)?,
+            Long("for") => options.time = parser.value()?.parse_with(parse_duration)?,
             Long("json") => options.json = true,
             other => return Err(other.unexpected()),
         }

@@ -64,7 +64,7 @@ pub fn count(query: &str, name: &str, max: usize) -> Result<Option<usize>, ApiEr
     })
 }
 
-/// A length of time with its unit; the name left out: none.
+/// A length of time with its unit, as in the configuration; the name left out: none.
 pub fn span(query: &str, name: &str) -> Result<Option<Duration>, ApiError> {
     let Some(text) = value(query, name)? else {
         return Ok(None);
@@ -76,6 +76,7 @@ pub fn span(query: &str, name: &str) -> Result<Option<Duration>, ApiError> {
         "s" => Some(1000),
         "min" => Some(60_000),
         "h" => Some(3_600_000),
+        "d" => Some(86_400_000),
         _ => None,
     };
     let whole = (!digits.is_empty()).then(|| digits.parse().unwrap_or(u64::MAX));
@@ -162,11 +163,13 @@ mod tests {
     #[test]
     fn spans_have_a_unit() {
         let span = |text: &str| span(&format!("wait={text}"), "wait");
-        for (text, seconds) in [("0s", 0.0), ("500ms", 0.5), ("20s", 20.0), ("2min", 120.0), ("1h", 3600.0)] {
+        for (text, seconds) in
+            [("0s", 0.0), ("500ms", 0.5), ("20s", 20.0), ("2min", 120.0), ("1h", 3600.0), ("1d", 86_400.0)]
+        {
             assert_eq!(span(text).unwrap().unwrap().as_secs_f64(), seconds, "{text}");
         }
         assert!(span("99999999999999999999999s").unwrap().unwrap().as_secs() > 1 << 50);
-        for bad in ["", "20", "s", "-1s", "1.5s", "1 s", "1d", "é"] {
+        for bad in ["", "20", "s", "-1s", "1.5s", "1 s", "1w", "é"] {
             assert_refused(span(bad), "wait", bad);
         }
     }

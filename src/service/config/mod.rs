@@ -30,7 +30,7 @@ pub use partners::{Ingest, IngestFormat, IngestMap, IngestObjects, MessageKind, 
 pub use report::{Mistake, nearest};
 pub use secrets::{Secret, SigningSecrets, check_environment, check_mode, environment_mark};
 pub use storage::{Access, Backup, CallRecords, CopyTo, Journal, OnExpiry, OnFull};
-pub use units::{Rate, TimeOfDay, Url};
+pub use units::{Rate, TimeOfDay, Url, parse_duration};
 
 use crate::wire::GroupName;
 use reader::Table;
@@ -119,39 +119,30 @@ impl Environment {
     }
 }
 
+/// What stands in a configuration file, right or wrong.
+#[derive(Debug)]
+pub struct Examined {
+    /// The configuration, with defaults in the place of what is wrong; `None` if there is too little of it.
+    pub config: Option<Config>,
+    /// What is wrong.
+    pub mistakes: Vec<Mistake>,
+    /// What is doubtful.
+    pub warnings: Vec<Mistake>,
+}
+
+impl Examined {
+    fn unreadable(path: &Path, sentence: String) -> Self {
+        let mistake = Mistake { file: path.to_path_buf(), place: None, key: String::new(), sentence };
+        Self { config: None, mistakes: vec![mistake], warnings: Vec::new() }
+    }
+}
+
 impl Config {
     /// Reads a configuration file and the secret files that it names.
     ///
     /// Gives the configuration and warnings, or every mistake with every warning behind it.
     pub fn load(path: &Path) -> Result<(Self, Vec<Mistake>), Vec<Mistake>> {
-        // systemd gives a list when the unit names several folders; ours names one.
-        let runtime = std::env::var_os("RUNTIME_DIRECTORY");
-        let runtime = runtime.and_then(|list| std::env::split_paths(&list).next());
-        Self::load_with(path, runtime)
-    }
-
-    /// As [`Config::load`], with the service's runtime folder as an argument.
-    pub fn load_with(path: &Path, runtime: Option<PathBuf>) -> Result<(Self, Vec<Mistake>), Vec<Mistake>> {
-        let whole_file = |sentence: String| {
-            vec![Mistake { file: path.to_path_buf(), place: None, key: String::new(), sentence }]
-        };
-        let text = std::fs::read(path).map_err(|error| whole_file(format!("cannot be read: {error}")))?;
-        let text = String::from_utf8(text).map_err(|_| whole_file("is not UTF-8".to_owned()))?;
-        let absolute = std::path::absolute(path).map_err(|error| whole_file(error.to_string()))?;
-        let folder = absolute.parent().unwrap_or(Path::new("/"));
-        let report = Report::new(path, &text);
-
-        let (document, errors) = DeTable::parse_recoverable(&text);
-        if !errors.is_empty() {
-            // What the parser guessed behind a syntax error would only give mistakes that are none.
-            for error in errors {
-                report.mistake(error.span().unwrap_or(0..0), "", format!("is not TOML: {}", error.message()));
-            }
-            return Err(report.finish().mistakes);
-        }
-        let config = read(Table::root(&document, &report), folder, runtime);
-        secrets::warn_if_exposed(&document, path, &report);
-        let Found { mut mistakes, warnings } = report.finish();
+        let Examined { config, mut mistakes, warnings } = Self::examine(path);
         match config {
             Some(config) if mistakes.is_empty() => Ok((config, warnings)),
             _ => {
@@ -159,6 +150,45 @@ impl Config {
                 Err(mistakes)
             }
         }
+    }
+
+    /// Reads a configuration file and the secret files that it names, and keeps what could be read beside what is wrong.
+    pub fn examine(path: &Path) -> Examined {
+        // systemd gives a list when the unit names several folders; ours names one.
+        let runtime = std::env::var_os("RUNTIME_DIRECTORY");
+        let runtime = runtime.and_then(|list| std::env::split_paths(&list).next());
+        match std::fs::read(path) {
+            Ok(text) => Self::parse(path, text, runtime),
+            Err(error) => Examined::unreadable(path, format!("cannot be read: {error}")),
+        }
+    }
+
+    /// As [`Config::examine`], with the file's text and the service's runtime folder as arguments.
+    pub fn parse(path: &Path, text: Vec<u8>, runtime: Option<PathBuf>) -> Examined {
+        let Ok(text) = String::from_utf8(text) else {
+            return Examined::unreadable(path, "is not UTF-8".to_owned());
+        };
+        let absolute = match std::path::absolute(path) {
+            Ok(absolute) => absolute,
+            Err(error) => return Examined::unreadable(path, error.to_string()),
+        };
+        let folder = absolute.parent().unwrap_or(Path::new("/"));
+        let report = Report::new(path, &text);
+
+        let (document, errors) = DeTable::parse_recoverable(&text);
+        let config = if errors.is_empty() {
+            let config = read(Table::root(&document, &report), folder, runtime);
+            secrets::warn_if_exposed(&document, path, &report);
+            config
+        } else {
+            // What the parser guessed behind a syntax error would only give mistakes that are none.
+            for error in errors {
+                report.mistake(error.span().unwrap_or(0..0), "", format!("is not TOML: {}", error.message()));
+            }
+            None
+        };
+        let Found { mistakes, warnings } = report.finish();
+        Examined { config, mistakes, warnings }
     }
 }
 

@@ -38,7 +38,7 @@ impl Site {
 
     fn load(&self, text: &str) -> Result<(Config, Vec<Mistake>), Vec<Mistake>> {
         self.file("f.toml", text, 0o600);
-        Config::load_with(&self.0.path().join("f.toml"), None)
+        Config::load(&self.0.path().join("f.toml"))
     }
 
     fn config(&self, text: &str) -> Config {
@@ -266,10 +266,10 @@ fn syntax_errors_have_a_place_too() {
 fn a_file_that_is_missing_or_not_text() {
     let site = Site::new();
     let path = site.0.path().join("none.toml");
-    let mistakes = Config::load_with(&path, None).unwrap_err();
+    let mistakes = Config::load(&path).unwrap_err();
     assert!(lines(&site.0, &mistakes)[0].starts_with("none.toml: cannot be read: "));
     fs::write(&path, b"a = \"\xff\"").unwrap();
-    let mistakes = Config::load_with(&path, None).unwrap_err();
+    let mistakes = Config::load(&path).unwrap_err();
     assert_eq!(lines(&site.0, &mistakes), ["none.toml: is not UTF-8"]);
 }
 
@@ -354,7 +354,7 @@ fn a_secret_in_a_file_that_others_read_is_a_warning() {
     let text = format!("[central]\nauth_key = \"{KEY}\"\n");
     assert_eq!(site.warnings(&text), [""; 0]);
     site.file("f.toml", &text, 0o644);
-    let (_, warnings) = Config::load_with(&site.0.path().join("f.toml"), None).unwrap();
+    let (_, warnings) = Config::load(&site.0.path().join("f.toml")).unwrap();
     assert_eq!(
         lines(&site.0, &warnings),
         ["f.toml:2:12: central.auth_key: is a secret in a file that others can read; run `chmod 600 f.toml`"]
@@ -377,7 +377,8 @@ fn relative_paths_start_where_they_belong() {
     assert_eq!(config.upgrade.public_key_file, folder.join("upgrade.pub"));
     assert_eq!(config.maintenance.socket, folder.join("s/maintenance.sock"));
     let runtime = Some(PathBuf::from("/run/iotsocketd"));
-    let (config, _) = Config::load_with(&folder.join("f.toml"), runtime).unwrap();
+    let path = folder.join("f.toml");
+    let config = Config::parse(&path, fs::read(&path).unwrap(), runtime).config.unwrap();
     assert_eq!(config.maintenance.socket, Path::new("/run/iotsocketd/maintenance.sock"));
 }
 

@@ -133,8 +133,14 @@ pub(super) fn duration(value: &DeValue<'_>) -> Result<Duration, String> {
 
 /// A duration that may be zero, "0s".
 pub(super) fn duration_or_zero(value: &DeValue<'_>) -> Result<Duration, String> {
+    // What is no text is told the same as a text that is no duration.
+    parse_duration(value.as_str().unwrap_or_default())
+}
+
+/// A duration as users write it, in the configuration and behind options: "10s", "100ms", "60min", "12h", "60d".
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || "must be a duration like \"10s\", \"100ms\", \"60min\", \"12h\" or \"60d\"".to_owned();
-    let millis = with_unit(value.as_str().ok_or_else(wrong)?, &DURATION_UNITS).ok_or_else(wrong)?;
+    let millis = with_unit(text, &DURATION_UNITS).ok_or_else(wrong)?;
     let duration = Duration::from_millis(millis);
     (duration <= DURATION_MAX).then_some(duration).ok_or_else(|| "must be at most 100 years".to_owned())
 }

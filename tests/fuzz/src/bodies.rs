@@ -1,5 +1,7 @@
 //! What each fuzz target does with its bytes. Also run by `cargo test`, see `tests/fuzz_replay.rs`.
 
+mod api_json;
+mod config;
 mod router;
 mod session;
 
@@ -8,6 +10,8 @@ use iotsocketd::wire::{
     Payload, Proof, TRANSMISSION_MAX, Transmission, WireError,
 };
 
+pub use api_json::api_json;
+pub use config::config;
 pub use router::router;
 pub use session::session;
 
@@ -17,6 +21,8 @@ pub type Body = fn(&[u8]);
 /// Every body by the name of its target.
 pub const TARGETS: &[(&str, Body)] = &[
     ("acl_item", acl_item),
+    ("api_json", api_json),
+    ("config", config),
     ("datagram", datagram),
     ("payload", payload),
     ("proof", proof),

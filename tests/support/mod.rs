@@ -1,0 +1,25 @@
+//! A site to try the real program on: its folder, its process, and everybody who speaks with it.
+
+mod hooks;
+mod http;
+mod peer;
+mod site;
+
+use std::time::{Duration, Instant};
+
+pub use hooks::{Act, Hook, Hooks};
+pub use http::{Http, Reply};
+pub use peer::{Peer, Said, request, response};
+pub use site::{Device, Site, iotsocketd};
+
+/// Nothing that is awaited takes longer.
+pub const PATIENCE: Duration = Duration::from_secs(25);
+
+/// Looks until it is so.
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

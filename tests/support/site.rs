@@ -1,0 +1,377 @@
+//! A folder that `init` made, and the concentrator that runs on it.
+
+use std::fs::{self, File};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, Once};
+use std::time::{Duration, Instant};
+
+use iotsocketd::client::{Login, LoginError, Tls};
+use iotsocketd::hub::access_file::key_to_hex;
+use iotsocketd::wire::{AuthKey, Format, Payload, Token, Uid};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{Http, Peer, Reply, eventually};
+
+/// The program promises to end within this time.
+const DRAIN_MAX: Duration = Duration::from_secs(8);
+
+/// What a command did.
+pub struct Ran {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+/// Runs a command to its end.
+pub fn iotsocketd(words: &[&str]) -> Ran {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_iotsocketd"));
+    command.args(words).env_remove("RUNTIME_DIRECTORY").env_remove("RUST_LOG");
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ran { code: status.code().unwrap(), out: text(stdout), err: text(stderr) }
+}
+
+/// An object of the access list.
+#[derive(Clone, Copy)]
+pub struct Device {
+    pub uid: Uid,
+    pub key: AuthKey,
+}
+
+/// The site. Dropped, it stops its concentrator and looks whether all was well.
+pub struct Site {
+    folder: TempDir,
+    /// Of this site alone, so that no other test can take its ports.
+    pub ip: IpAddr,
+    child: Mutex<Option<Child>>,
+    /// What must never appear in a log: keys and tokens, as hex.
+    secrets: Arc<Mutex<Vec<String>>>,
+}
+
+impl Site {
+    /// What `init` makes, listening on loopback, with an empty access list. Not started.
+    pub fn new() -> Self {
+        static OPEN_FILES: Once = Once::new();
+        OPEN_FILES.call_once(|| {
+            iotsocketd::sys::raise_open_files().unwrap();
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let ran = iotsocketd(&["init", folder.path().to_str().unwrap(), "--environment", "test"]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        static NEXT: AtomicU8 = AtomicU8::new(1);
+        let [low, high, ..] = std::process::id().to_le_bytes();
+        let ip = IpAddr::from([127, 64 | high, low, NEXT.fetch_add(1, Ordering::Relaxed)]);
+        let site = Self { folder, ip, child: Mutex::default(), secrets: Arc::default() };
+        site.keep_secret(key_to_hex(&site.central_key()));
+        for (section, port) in [("sessions", 5505), ("telemetry", 5505), ("api", 5443)] {
+            site.set(section, "listen", &format!("\"{ip}:{port}\""));
+        }
+        site
+    }
+
+    /// A site that runs.
+    pub fn started() -> Self {
+        let site = Self::new();
+        site.start();
+        site
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    pub fn sessions(&self) -> SocketAddr {
+        SocketAddr::new(self.ip, 5505)
+    }
+
+    pub fn api(&self) -> SocketAddr {
+        SocketAddr::new(self.ip, 5443)
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.path("iotsocketd.toml")
+    }
+
+    /// Gives a key of the configuration another value, as TOML. What is commented out begins to count.
+    pub fn set(&self, section: &str, key: &str, value: &str) {
+        let text = self.read("iotsocketd.toml");
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        let header = format!("[{section}]");
+        let plain = |line: &str| line.trim_start_matches('#').to_owned();
+        let start = lines.iter().position(|line| plain(line).starts_with(&header)).unwrap();
+        lines[start] = plain(&lines[start]);
+        let end = lines[start + 1..].iter().position(|line| plain(line).starts_with('['));
+        let end = end.map_or(lines.len(), |end| start + 1 + end);
+        let assignment = format!("{key} = ");
+        let found = lines[start + 1..end].iter().position(|line| plain(line).starts_with(&assignment));
+        match found {
+            Some(at) => lines[start + 1 + at] = assignment + value,
+            None => lines.insert(start + 1, assignment + value),
+        }
+        fs::write(self.config(), lines.join("\n") + "\n").unwrap();
+    }
+
+    /// Adds tables at the end of the configuration.
+    pub fn append(&self, toml: &str) {
+        fs::write(self.config(), self.read("iotsocketd.toml") + "\n" + toml + "\n").unwrap();
+    }
+
+    pub fn central_key(&self) -> AuthKey {
+        AuthKey::parse(self.read("central.key").lines().last().unwrap()).unwrap()
+    }
+
+    /// Adds an object to the access list's file, as an editor would.
+    pub fn device(&self, uid: &str, group: &str) -> Device {
+        let device = self.stranger(uid);
+        let text = self.read("state/acl.json");
+        let mut list: Value = serde_json::from_str(&text).unwrap_or_else(|_| json!({}));
+        list[uid] = json!({"GroupName": group, "AuthKey": key_to_hex(&device.key)});
+        self.write_acl(&list);
+        device
+    }
+
+    pub fn write_acl(&self, list: &Value) {
+        fs::create_dir_all(self.path("state")).unwrap();
+        let new = self.path("state/acl.new");
+        let mut file =
+            File::options().write(true).create(true).truncate(true).mode(0o600).open(&new).unwrap();
+        std::io::Write::write_all(&mut file, list.to_string().as_bytes()).unwrap();
+        fs::rename(new, self.path("state/acl.json")).unwrap();
+    }
+
+    /// An object with a fresh key that nobody knows.
+    pub fn stranger(&self, uid: &str) -> Device {
+        let mut key = AuthKey([0; 16]);
+        SystemRandom::new().fill(&mut key.0).unwrap();
+        self.keep_secret(key_to_hex(&key));
+        Device { uid: Uid::parse(uid).unwrap(), key }
+    }
+
+    pub fn central(&self) -> Device {
+        Device { uid: Uid::CENTRAL, key: self.central_key() }
+    }
+
+    pub fn keep_secret(&self, hex: String) {
+        self.secrets.lock().unwrap().push(hex);
+    }
+
+    /// Starts `run` and waits until it is ready.
+    pub fn start(&self) {
+        let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_iotsocketd"))
+            .args(["run", "--config"])
+            .arg(self.config())
+            .env_remove("RUNTIME_DIRECTORY")
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let starts = self.log().matches("event=started").count();
+        *self.child.lock().unwrap() = Some(child);
+        eventually("the concentrator is ready", || {
+            if let Some(status) = self.child.lock().unwrap().as_mut().unwrap().try_wait().unwrap() {
+                panic!("the concentrator ended at once, {status}:\n{}", self.log());
+            }
+            self.log().matches("event=started").count() > starts
+        });
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.lock().unwrap().as_ref().unwrap().id()
+    }
+
+    pub fn signal(&self, name: &str) {
+        let line = format!("kill -{name} {}", self.pid());
+        assert!(Command::new("sh").args(["-c", &line]).status().unwrap().success());
+    }
+
+    /// Waits for the end of the process.
+    pub fn wait_exit(&self, max: Duration) -> ExitStatus {
+        let start = Instant::now();
+        let mut child = self.child.lock().unwrap().take().unwrap();
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                return status;
+            }
+            if start.elapsed() > max {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                panic!("the concentrator did not end within {max:?}:\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Asks it to stop, as systemd would; it must end well and in time.
+    pub fn stop(&self) {
+        self.signal("TERM");
+        let status = self.wait_exit(DRAIN_MAX);
+        assert_eq!(status.code(), Some(0), "{}", self.log());
+    }
+
+    /// Ends it without a word.
+    pub fn kill(&self) {
+        let mut child = self.child.lock().unwrap().take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// What it said on stderr.
+    pub fn log(&self) -> String {
+        self.read("log")
+    }
+
+    /// Runs another command on this site's configuration.
+    pub fn run(&self, words: &[&str]) -> Ran {
+        iotsocketd(&[words, &["--config", self.config().to_str().unwrap()]].concat())
+    }
+
+    /// What `status --json` says.
+    pub fn status(&self) -> Value {
+        let ran = self.run(&["status", "--json"]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        serde_json::from_str(&ran.out).unwrap()
+    }
+
+    /// A number of the status, by its JSON pointer.
+    pub fn number(&self, pointer: &str) -> u64 {
+        let status = self.status();
+        status.pointer(pointer).and_then(Value::as_u64).unwrap_or_else(|| panic!("{pointer} in {status:#}"))
+    }
+
+    /// How often a cause of refusals was counted.
+    pub fn refused(&self, cause: &str) -> u64 {
+        self.number(&format!("/refusals/{cause}"))
+    }
+
+    /// Resident memory in KiB.
+    pub fn memory_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Open files of the process.
+    pub fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+
+    pub fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        let pem = fs::read(self.path("tls/server.crt")).unwrap();
+        roots.add(CertificateDer::from_pem_slice(&pem).unwrap()).unwrap();
+        roots
+    }
+
+    pub fn tls(&self) -> Tls {
+        Tls::with_roots(self.roots(), "localhost").unwrap()
+    }
+
+    /// Logs in over TLS.
+    pub fn login(&self, device: Device) -> Peer {
+        self.try_login(device).unwrap()
+    }
+
+    pub fn try_login(&self, device: Device) -> Result<Peer, LoginError> {
+        self.login_as(device, None, Some(&self.tls()), 0)
+    }
+
+    /// Logs in from an address, over TLS or not, with a largest transmission or without.
+    pub fn login_as(
+        &self,
+        device: Device,
+        local: Option<IpAddr>,
+        tls: Option<&Tls>,
+        largest: u16,
+    ) -> Result<Peer, LoginError> {
+        let Device { uid, key } = device;
+        let login = Login { address: self.sessions(), local, tls, largest, uid, key, redirect_hosts: &[] };
+        smol::block_on(iotsocketd::client::login(&login)).map(Peer::new)
+    }
+
+    /// Logs an object of a group with telemetry in, and takes its token, which comes first.
+    pub fn login_with_token(&self, device: Device) -> (Peer, Token) {
+        let mut peer = self.login(device);
+        let token = peer.token();
+        self.keep_secret(token.0.iter().map(|byte| format!("{byte:02x}")).collect());
+        (peer, token)
+    }
+
+    /// Sends one datagram of telemetry.
+    pub fn telemetry(&self, token: Token, format: Format, data: &[u8]) {
+        let payload = Payload::new(format, data).unwrap();
+        self.datagram(&[&token.0, payload.encode_head().as_slice(), data].concat());
+    }
+
+    /// Sends any datagram.
+    pub fn datagram(&self, bytes: &[u8]) {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.send_to(bytes, self.sessions()).unwrap();
+    }
+
+    /// A connection to the API that trusts the site's certificate and shows the central's key.
+    pub fn http(&self) -> Http {
+        Http::connect(self, None).unwrap()
+    }
+
+    /// One call of the API.
+    pub fn post(&self, path: &str, body: &Value) -> Reply {
+        self.http().post(path, body.to_string().as_bytes())
+    }
+
+    /// Calls an object over the API.
+    pub fn call(&self, uid: &str, payload: Value, format: &str) -> Value {
+        self.call_for(uid, payload, format, 10)
+    }
+
+    /// The same, and how many seconds the caller waits.
+    pub fn call_for(&self, uid: &str, payload: Value, format: &str, seconds: u32) -> Value {
+        let body = json!({"UID": uid, "Payload": payload, "Format": format, "Timeout": seconds});
+        let reply = self.post("/request", &body);
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        reply.json()
+    }
+
+    fn check_log(&self) {
+        let log = self.log().to_lowercase();
+        for secret in self.secrets.lock().unwrap().iter() {
+            assert!(!log.contains(secret), "a key or token stands in the log:\n{log}");
+        }
+        assert!(!log.contains("panicked"), "{log}");
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let is_running = self.child.lock().unwrap_or_else(|e| e.into_inner()).is_some();
+        if std::thread::panicking() {
+            if let Some(mut child) = self.child.lock().unwrap_or_else(|e| e.into_inner()).take() {
+                child.kill().unwrap();
+                child.wait().unwrap();
+            }
+            let log = self.log();
+            let lines: Vec<_> = log.lines().collect();
+            eprintln!("the end of the log:\n{}", lines[lines.len().saturating_sub(30)..].join("\n"));
+            return;
+        }
+        if is_running {
+            self.stop();
+        }
+        self.check_log();
+    }
+}
