@@ -1,5 +1,5 @@
 //! System calls that nothing among our dependencies wraps: many datagrams at once (`recvmmsg`, `sendmmsg`), the limit
-//! of open files, the space on a disk.
+//! of open files, the space on a disk, and reserving some of it for a file.
 //!
 //! The only unsafe code of the program. All that the kernel writes lands in plain bytes that live here; addresses and
 //! control messages are read from those bytes by safe code, so that a wrong length can give no more than `None`.
@@ -200,6 +200,16 @@ pub fn raise_open_files() -> io::Result<u64> {
         return Err(io::Error::last_os_error());
     }
     Ok(limit.rlim_cur)
+}
+
+/// Makes a file `len` bytes long and reserves their space without writing it. The bytes read as zeros.
+pub fn reserve(file: BorrowedFd<'_>, len: u64) -> io::Result<()> {
+    let len = libc::off_t::try_from(len).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
+    if len == 0 {
+        return Ok(());
+    }
+    // SAFETY: no pointer is handed over, and the descriptor is open as long as `file` is borrowed.
+    retry(|| unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, len) }).map(|_| ())
 }
 
 /// Bytes of the file system that a path lies on, and how many of them are free for us.

@@ -1,16 +1,41 @@
 //! What has to arrive, some time: the one way from input to output for messages.
 //!
-//! A message gets a sequence number and stays until every destination has it, or until it has to make room. Today
-//! the log is kept in bounded memory: it survives a lost link, not a restart. Delivery reads it by sequence number
-//! only, so the log on flash takes its place without another line changing there.
+//! A message gets a sequence number and stays until every destination has it, or until it has to make room. What is
+//! acknowledged is on the medium; nothing unacknowledged is said to be; the journal always starts.
 //!
-//! The sum holds at any moment: `appended = released + dropped + stored`.
+//! [`front`] takes what is appended and keeps the newest in memory; [`writer`] commits it, in [`record`]s, in batches, in
+//! [`segment`]s (their bytes are described there), over a [`medium`]; [`recovery`] reads what there is at a start;
+//! [`state`] is everything small that it adds up to. [`reader`] reads back by any condition from the [`catalog`] of a
+//! commit, [`scrub`] all of it; [`retention`] says what goes; [`backup`] copies. All of it is synchronous and knows no
+//! clock, no file, no thread: those are arguments.
+//!
+//! The hub is not joined to it yet: until then messages for the central wait in [`MemoryLog`], in bounded memory and
+//! for one run, whose sum holds at any moment: `appended = released + dropped + stored`.
+
+pub mod backup;
+pub mod catalog;
+mod codec;
+pub mod error;
+pub mod front;
+pub mod index;
+pub mod medium;
+pub mod reader;
+pub mod record;
+pub mod recovery;
+pub mod retention;
+pub mod scan;
+pub mod scrub;
+pub mod segment;
+pub mod stamp;
+pub mod state;
+pub mod stored;
+pub mod writer;
 
 use std::collections::BTreeMap;
 
 use crate::wire::{Format, GroupName, Uid};
 
-/// The position of a message: first 1, one more for each, never reused while the program runs.
+/// The position of a message: first 1, one more for each, never reused.
 pub type Seq = u64;
 
 /// What is kept of a message besides its payload, roughly, in bytes: the record, its place in the queue and the
@@ -152,71 +177,4 @@ impl MemoryLog {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn message(len: usize) -> Message {
-        Message {
-            uid: Uid::parse("o").unwrap(),
-            group: GroupName::parse("g").unwrap(),
-            format: Format::Binary,
-            data: vec![0; len].into(),
-        }
-    }
-
-    fn assert_books(log: &MemoryLog) {
-        let totals = log.totals();
-        assert_eq!(totals.appended, totals.released + totals.dropped + log.usage().messages as u64);
-    }
-
-    #[test]
-    fn numbers_are_gap_free_and_messages_found_by_them() {
-        let mut log = MemoryLog::new(1 << 20, OnFull::DropOldest);
-        for expected in 1..=10 {
-            assert_eq!(log.append(message(expected as usize)), Ok(expected));
-        }
-        assert_eq!(log.from(7).unwrap().1.data.len(), 7);
-        assert_eq!(log.from(0).unwrap().0, 1);
-        assert_eq!(log.from(11), None);
-        assert_books(&log);
-    }
-
-    #[test]
-    fn release_out_of_order_keeps_the_others() {
-        let mut log = MemoryLog::new(1 << 20, OnFull::DropOldest);
-        for len in 1..=3 {
-            log.append(message(len)).unwrap();
-        }
-        assert!(log.release(2));
-        assert!(!log.release(2));
-        assert_eq!(log.from(2).unwrap().0, 3);
-        assert_eq!(log.usage().messages, 2);
-        log.release(1);
-        log.release(3);
-        assert_eq!(log.usage(), Usage { messages: 0, bytes: 0, limit: 1 << 20 });
-        assert_books(&log);
-    }
-
-    #[test]
-    fn at_the_limit_the_oldest_makes_room_or_the_new_is_refused() {
-        let limit = 3 * (RECORD_OVERHEAD + 10);
-        for on_full in [OnFull::DropOldest, OnFull::RefuseNew] {
-            let mut log = MemoryLog::new(limit, on_full);
-            for _ in 0..3 {
-                log.append(message(10)).unwrap();
-            }
-            assert_eq!(log.usage().bytes, limit);
-            match on_full {
-                OnFull::DropOldest => {
-                    assert_eq!(log.append(message(10)), Ok(4));
-                    assert_eq!((log.from(0).unwrap().0, log.totals().dropped), (2, 1));
-                }
-                OnFull::RefuseNew => {
-                    assert_eq!(log.append(message(10)), Err(Full));
-                    assert_eq!((log.from(0).unwrap().0, log.totals().refused), (1, 1));
-                }
-            }
-            assert_books(&log);
-        }
-    }
-}
+mod tests;

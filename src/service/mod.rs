@@ -4,6 +4,7 @@
 //! [`Service::drain`] ends it so that nothing acknowledged is lost. `run` and `demo` use the same three.
 
 pub mod config;
+pub mod disk;
 mod listen;
 mod settings;
 mod state;

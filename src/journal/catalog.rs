@@ -1,0 +1,149 @@
+//! Which segments there are, and reading the fixed parts of their files.
+
+use std::sync::Arc;
+
+use super::Seq;
+use super::index::Summary;
+use super::medium::{FileId, Medium, MediumError};
+use super::segment::{End, HEADER_LEN, Header, HeaderError, Part, TAIL_LEN, TRAILER_LEN, Trailer, name};
+use super::stamp::JournalId;
+use super::state::Small;
+
+/// A segment, as far as it counts.
+#[derive(Debug, Clone)]
+pub struct SegmentInfo {
+    /// Its header.
+    pub header: Header,
+    /// Where its batches end, and the checksum of the last.
+    pub end: End,
+    /// Bytes of its file.
+    pub file_len: u64,
+    /// Its trailer, if it is sealed.
+    pub trailer: Option<Trailer>,
+    /// What is in it.
+    pub summary: Summary,
+}
+
+impl SegmentInfo {
+    /// Its number.
+    pub fn number(&self) -> u64 {
+        self.header.number
+    }
+
+    /// The name of its file.
+    pub fn name(&self) -> String {
+        name(self.header.number)
+    }
+}
+
+/// Everything that a reader needs to know; the writer gives a new one after each commit.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    /// The journal.
+    pub journal: JournalId,
+    /// Its segments, oldest first.
+    pub segments: Vec<Arc<SegmentInfo>>,
+    /// The number that the next message gets: all below are on the medium, if they are not gone.
+    pub next_seq: Seq,
+    /// Boots whose time is known (see [`Small::boots`]).
+    pub boots: Arc<std::collections::BTreeMap<u32, i64>>,
+}
+
+impl Catalog {
+    /// The first number that is still there; what the next message gets if there is none.
+    pub fn first_seq(&self) -> Seq {
+        self.segments.first().map_or(self.next_seq, |segment| segment.summary.first_seq)
+    }
+
+    /// Bytes of all files.
+    pub fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.file_len).sum()
+    }
+
+    pub(super) fn boots_of(small: &Small) -> Arc<std::collections::BTreeMap<u32, i64>> {
+        Arc::new(small.boots.clone())
+    }
+}
+
+/// What the header of a file says.
+#[derive(Debug)]
+pub enum HeaderFound {
+    /// It, from either of its places.
+    Good(Header),
+    /// Neither is one.
+    Bad,
+    /// It is of a version that is not known.
+    Newer(u32),
+}
+
+/// Reads a file's header: the second one if the first is damaged.
+pub fn read_header<M: Medium + ?Sized>(
+    medium: &mut M,
+    file: FileId,
+    file_len: u64,
+) -> Result<HeaderFound, MediumError> {
+    let mut found = HeaderFound::Bad;
+    for at in [Some(0), file_len.checked_sub(TAIL_LEN as u64)].into_iter().flatten() {
+        match Header::decode(&read(medium, file, at, HEADER_LEN)?) {
+            Ok(header) => return Ok(HeaderFound::Good(header)),
+            Err(HeaderError::Newer(version)) => found = HeaderFound::Newer(version),
+            Err(HeaderError::Bad) => {}
+        }
+    }
+    Ok(found)
+}
+
+/// Reads a file's trailer; `None` if it is not sealed.
+pub fn read_trailer<M: Medium + ?Sized>(
+    medium: &mut M,
+    file: FileId,
+    file_len: u64,
+    epoch: u64,
+) -> Result<Option<Trailer>, MediumError> {
+    let Some(at) = file_len.checked_sub(TRAILER_LEN as u64) else { return Ok(None) };
+    let trailer = Trailer::decode(&read(medium, file, at, TRAILER_LEN)?, epoch);
+    Ok(trailer.filter(|trailer| trailer.end.saturating_add(trailer.footer_len()) <= at))
+}
+
+/// Reads a part of a footer; `None` if it is damaged.
+pub fn read_part<M: Medium + ?Sized>(
+    medium: &mut M,
+    file: FileId,
+    trailer: &Trailer,
+    which: usize,
+) -> Result<Option<Vec<u8>>, MediumError> {
+    let Some(Part { len, crc }) = trailer.parts.get(which).copied() else { return Ok(None) };
+    let before: u64 = trailer.parts.iter().take(which).map(|part| u64::from(part.len)).sum();
+    let bytes = read(medium, file, trailer.end + before, usize::try_from(len).unwrap_or(0))?;
+    Ok((crc32c::crc32c(&bytes) == crc).then_some(bytes))
+}
+
+/// Reads the last part of a footer.
+pub fn read_summary<M: Medium + ?Sized>(
+    medium: &mut M,
+    file: FileId,
+    trailer: &Trailer,
+) -> Result<Option<Summary>, MediumError> {
+    let bytes = read_part(medium, file, trailer, 3)?;
+    Ok(bytes.and_then(|bytes| postcard::from_bytes(&bytes).ok()))
+}
+
+/// What the end of a file looks like: the header again, and the trailer if it is sealed.
+pub fn tail_block(header: &[u8; HEADER_LEN], trailer: Option<[u8; TRAILER_LEN]>) -> Vec<u8> {
+    let mut bytes = header.to_vec();
+    bytes.resize(TAIL_LEN - TRAILER_LEN, 0);
+    bytes.extend(trailer.unwrap_or([0; TRAILER_LEN]));
+    bytes
+}
+
+fn read<M: Medium + ?Sized>(
+    medium: &mut M,
+    file: FileId,
+    at: u64,
+    len: usize,
+) -> Result<Vec<u8>, MediumError> {
+    let mut bytes = vec![0; len];
+    let read = medium.read_at(file, at, &mut bytes)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}

@@ -1,0 +1,352 @@
+//! The side of the journal where things are appended: in memory, bounded, never waiting.
+//!
+//! What is appended gets its number at once and goes into a batch; the writer's thread takes batches, commits them, and
+//! says so here. The newest messages stay in memory, so that whoever keeps up reads none from the medium.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use super::Seq;
+use super::record::{self, Message, Record};
+use super::segment::{Batch, BatchHead};
+use super::stamp::Stamp;
+use super::stored::Stored;
+use super::writer::Start;
+
+/// What is kept of a message in memory besides its data, roughly, in bytes.
+const STORED_OVERHEAD: usize = size_of::<Stored>() + 32;
+
+/// Bounds of what is in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Bytes of records that are not on the medium yet.
+    pub pending_max: usize,
+    /// Bytes of messages that are kept after they are.
+    pub tail_max: usize,
+}
+
+/// Why something is not appended. The caller counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The medium is slower than the input: too much waits already.
+    Behind,
+    /// The medium is full, and what is left is for what is needed to run.
+    Full,
+    /// Nothing is written any more: the medium needs repair.
+    ReadOnly,
+    /// It is larger than the journal takes.
+    TooLarge,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Behind => "the medium is slower than the input: send less, or wait",
+            Self::Full => "the journal is full: wait for room, or give it more",
+            Self::ReadOnly => "the journal is read-only: its medium needs repair",
+            Self::TooLarge => "the message is larger than the journal takes",
+        })
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// What is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Takes {
+    /// Everything.
+    Everything,
+    /// Records without a number, and messages that the concentrator makes itself.
+    Essentials,
+    /// Nothing.
+    Nothing,
+}
+
+/// The place of a record among all that were appended since the start, numbered or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Ticket(u64);
+
+/// The side where things are appended.
+#[derive(Debug)]
+pub struct Front {
+    start: Start,
+    bounds: Bounds,
+    takes: Takes,
+    next_seq: Seq,
+    appended: Ticket,
+    pending: VecDeque<Batch>,
+    pending_bytes: usize,
+    /// Records that the writer has, in bytes.
+    taken_bytes: usize,
+    durable_seq: Seq,
+    durable: Ticket,
+    tail: VecDeque<Stored>,
+    tail_bytes: usize,
+    last: Option<Stamp>,
+}
+
+impl Front {
+    /// Goes on where the writer's start says.
+    pub fn new(start: Start, bounds: Bounds) -> Self {
+        Self {
+            start,
+            bounds,
+            takes: Takes::Everything,
+            next_seq: start.next_seq,
+            appended: Ticket::default(),
+            pending: VecDeque::new(),
+            pending_bytes: 0,
+            taken_bytes: 0,
+            durable_seq: start.next_seq,
+            durable: Ticket::default(),
+            tail: VecDeque::new(),
+            tail_bytes: 0,
+            last: None,
+        }
+    }
+
+    /// Changes what is taken from now on.
+    pub fn set_takes(&mut self, takes: Takes) {
+        self.takes = takes;
+    }
+
+    /// Appends a message and gives its number.
+    pub fn append(&mut self, message: Message<'_>, now: Stamp) -> Result<Seq, Refused> {
+        match self.takes {
+            Takes::Everything => {}
+            Takes::Essentials if message.via == record::Via::Local => {}
+            Takes::Essentials => return Err(Refused::Full),
+            Takes::Nothing => return Err(Refused::ReadOnly),
+        }
+        let record = Record::Message(message);
+        let stamp = self.push(&record, now)?;
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        if let Record::Message(message) = record {
+            let stored = Stored { seq, boot: self.start.boot, stamp, message: message.into_owned() };
+            self.tail_bytes += size(&stored);
+            self.tail.push_back(stored);
+        }
+        Ok(seq)
+    }
+
+    /// Appends a record without a number, and gives its place: see [`Self::is_durable`].
+    pub fn note(&mut self, record: &Record<'_>, now: Stamp) -> Result<Ticket, Refused> {
+        if self.takes == Takes::Nothing {
+            return Err(Refused::ReadOnly);
+        }
+        if record.is_numbered() {
+            return Err(Refused::TooLarge);
+        }
+        self.push(record, now)?;
+        Ok(self.appended)
+    }
+
+    /// Puts the bytes of a record into the last batch, or a new one.
+    fn push(&mut self, record: &Record<'_>, now: Stamp) -> Result<Stamp, Refused> {
+        if self.waiting_bytes() >= self.bounds.pending_max {
+            return Err(Refused::Behind);
+        }
+        // Neither clock ever goes backwards here.
+        let last_mono = self.last.map_or(0, |last| last.mono_us);
+        let mono_us = now.mono_us.max(last_mono);
+        let batch_max = self.start.batch_max;
+        let open = self.pending.back().filter(|batch| {
+            let since = mono_us.saturating_sub(batch.head.start.mono_us);
+            batch.head.start.clock == now.clock && batch.records.len() < batch_max && since < u32::MAX.into()
+        });
+        if open.is_none() {
+            let floor = self.last.map_or(self.start.floor_us, |last| last.wall_us);
+            let start = Stamp { mono_us, wall_us: now.wall_us.max(floor), clock: now.clock };
+            self.pending.push_back(Batch { head: self.head(start), records: Vec::new() });
+        }
+        let Some(batch) = self.pending.back_mut() else { return Err(Refused::Behind) };
+        let since = u32::try_from(mono_us - batch.head.start.mono_us).unwrap_or(u32::MAX);
+        let before = batch.records.len();
+        let encoded = record::encode(record, since, &mut batch.records);
+        let stamp = Stored::stamp_of(&batch.head, since.into());
+        if encoded.is_err() {
+            if batch.head.records == 0 {
+                self.pending.pop_back();
+            }
+            return Err(Refused::TooLarge);
+        }
+        batch.head.records += 1;
+        batch.head.numbered += u32::from(record.is_numbered());
+        self.pending_bytes += batch.records.len() - before;
+        self.appended.0 += 1;
+        self.last = Some(stamp);
+        Ok(stamp)
+    }
+
+    fn head(&self, start: Stamp) -> BatchHead {
+        BatchHead {
+            len: 0,
+            crc: 0,
+            chain: 0,
+            first_seq: self.next_seq,
+            numbered: 0,
+            records: 0,
+            start,
+            boot: self.start.boot,
+        }
+    }
+
+    /// Takes the oldest batch to be committed. Whoever takes it commits it, as often as it needs, before the next.
+    pub fn take_batch(&mut self) -> Option<Batch> {
+        let batch = self.pending.pop_front()?;
+        self.pending_bytes -= batch.records.len();
+        self.taken_bytes += batch.records.len();
+        Some(batch)
+    }
+
+    /// The batch that was taken last is on the medium.
+    pub fn committed(&mut self, batch: &Batch) {
+        self.taken_bytes = self.taken_bytes.saturating_sub(batch.records.len());
+        self.durable_seq = self.durable_seq.max(batch.head.next_seq());
+        self.durable.0 += u64::from(batch.head.records);
+        while self.tail_bytes > self.bounds.tail_max
+            && self.tail.front().is_some_and(|oldest| oldest.seq < self.durable_seq)
+            && let Some(oldest) = self.tail.pop_front()
+        {
+            self.tail_bytes -= size(&oldest);
+        }
+    }
+
+    /// The number behind the last message that is on the medium.
+    pub fn durable(&self) -> Seq {
+        self.durable_seq
+    }
+
+    /// Whether the record of this place is on the medium.
+    pub fn is_durable(&self, ticket: Ticket) -> bool {
+        ticket <= self.durable
+    }
+
+    /// The place of the newest record: once it is durable, all before are.
+    pub fn newest(&self) -> Ticket {
+        self.appended
+    }
+
+    /// The number that the next message gets.
+    pub fn next_seq(&self) -> Seq {
+        self.next_seq
+    }
+
+    /// Bytes of records that are not on the medium.
+    pub fn waiting_bytes(&self) -> usize {
+        self.pending_bytes + self.taken_bytes
+    }
+
+    /// The first number that is in memory; what the next message gets if there is none.
+    pub fn tail_start(&self) -> Seq {
+        self.tail.front().map_or(self.next_seq, |oldest| oldest.seq)
+    }
+
+    /// The message with this number, if it is in memory. On the medium or not: see [`Self::durable`].
+    pub fn get(&self, seq: Seq) -> Option<&Stored> {
+        let at = seq.checked_sub(self.tail.front()?.seq)?;
+        self.tail.get(usize::try_from(at).ok()?)
+    }
+}
+
+fn size(stored: &Stored) -> usize {
+    let message = &stored.message;
+    let network = message.network.as_ref().map_or(0, |network| network.len());
+    let source = message.source.as_ref().map_or(0, |source| source.len());
+    STORED_OVERHEAD + message.payload.len() + network + source
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::record::Records;
+    use crate::journal::stamp::{Clock, JournalId};
+    use crate::journal::tests::message;
+
+    const START: Start =
+        Start { journal: JournalId([1; 16]), next_seq: 10, boot: 2, floor_us: 5_000_000, batch_max: 1000 };
+    const BOUNDS: Bounds = Bounds { pending_max: 4000, tail_max: 2000 };
+
+    fn at(mono_us: u64, wall_us: i64) -> Stamp {
+        Stamp { mono_us, wall_us, clock: Clock::Synced }
+    }
+
+    #[test]
+    fn numbers_follow_and_both_clocks_never_go_back() {
+        let mut front = Front::new(START, BOUNDS);
+        for (seq, now) in [at(100, 1), at(90, 7_000_000), at(300, 6_000_000)].into_iter().enumerate() {
+            assert_eq!(front.append(message("o", "g", b"x"), now), Ok(10 + seq as u64));
+        }
+        let stamps: Vec<_> = (10..13).map(|seq| front.get(seq).unwrap().stamp).collect();
+        assert_eq!(stamps, [at(100, 5_000_000), at(100, 5_000_000), at(300, 5_000_200)]);
+        let batch = front.take_batch().unwrap();
+        assert_eq!((batch.head.first_seq, batch.head.numbered, batch.head.boot), (10, 3, 2));
+        assert_eq!(Records::new(&batch.records).map(|raw| raw.since_us).collect::<Vec<_>>(), [0, 0, 200]);
+        front.append(message("o", "g", b"x"), at(400, 0)).unwrap();
+        assert_eq!(front.get(13).unwrap().stamp, at(400, 5_000_200));
+    }
+
+    #[test]
+    fn durable_is_what_was_committed() {
+        let mut front = Front::new(START, BOUNDS);
+        let ticket = front.note(&Record::Settled { id: 1 }, at(0, 0)).unwrap();
+        front.append(message("o", "g", b"x"), at(0, 0)).unwrap();
+        let batch = front.take_batch().unwrap();
+        front.append(message("o", "g", b"y"), at(0, 0)).unwrap();
+        assert_eq!((front.durable(), front.is_durable(ticket)), (10, false));
+        front.committed(&batch);
+        assert_eq!((front.durable(), front.is_durable(ticket)), (11, true));
+        assert!(!front.is_durable(front.newest()));
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_what_is_kept_too() {
+        let mut front = Front::new(START, BOUNDS);
+        let mut taken = 0;
+        while front.append(message("o", "g", &[0; 100]), at(0, 0)).is_ok() {
+            taken += 1;
+        }
+        assert_eq!(front.append(message("o", "g", b""), at(0, 0)), Err(Refused::Behind));
+        assert!((4000..4200).contains(&front.waiting_bytes()));
+        assert_eq!(front.tail_start(), 10, "what is not on the medium stays");
+        let mut batches = 0;
+        while let Some(batch) = front.take_batch() {
+            assert!(batch.records.len() < 1000 + 200);
+            front.committed(&batch);
+            batches += 1;
+        }
+        assert!(batches > 3);
+        assert_eq!((front.waiting_bytes(), front.durable()), (0, 10 + taken));
+        assert!(front.tail_start() > 10 && front.get(10).is_none());
+        let kept = front.next_seq() - front.tail_start();
+        assert!((1..20).contains(&kept));
+        assert_eq!(front.get(front.tail_start()).unwrap().seq, front.tail_start());
+    }
+
+    #[test]
+    fn a_set_clock_begins_a_batch() {
+        let mut front = Front::new(START, BOUNDS);
+        let unsynced = Stamp { clock: Clock::Unsynced, ..at(1, 0) };
+        front.append(message("o", "g", b"x"), unsynced).unwrap();
+        front.append(message("o", "g", b"x"), at(2, 9_000_000)).unwrap();
+        assert_eq!(front.take_batch().unwrap().head.start, Stamp { wall_us: 5_000_000, ..unsynced });
+        assert_eq!(front.take_batch().unwrap().head.start, at(2, 9_000_000));
+        assert_eq!(front.take_batch(), None);
+    }
+
+    #[test]
+    fn refusals_leave_no_trace() {
+        let mut front = Front::new(START, BOUNDS);
+        let huge = vec![0; record::RECORD_MAX];
+        assert_eq!(front.append(message("o", "g", &huge), at(0, 0)), Err(Refused::TooLarge));
+        front.set_takes(Takes::Essentials);
+        assert_eq!(front.append(message("o", "g", b""), at(0, 0)), Err(Refused::Full));
+        let event = Message { via: record::Via::Local, ..message("o", "g", b"") };
+        front.set_takes(Takes::Nothing);
+        assert_eq!(front.append(event.clone(), at(0, 0)), Err(Refused::ReadOnly));
+        assert_eq!((front.take_batch(), front.next_seq()), (None, 10));
+        front.set_takes(Takes::Essentials);
+        assert_eq!(front.append(event, at(0, 0)), Ok(10));
+    }
+}

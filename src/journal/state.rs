@@ -1,0 +1,284 @@
+//! Everything small that the records add up to: cursors, tokens, sessions, what waits, the books.
+//!
+//! Each segment starts with a snapshot of it, so it is known after a restart from the last segment alone. Applying a
+//! record twice may count twice; recovery applies each exactly once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::Seq;
+use super::record::{Cause, Kind, Record, SessionRecord, State};
+use crate::wire::{GroupName, NAME_LEN, Uid};
+
+/// Telemetry tokens of one object that are remembered; the oldest makes room.
+const TOKENS_MAX: usize = 8;
+/// The newest ranges of dropped messages that are remembered for traces.
+const DROPS_MAX: usize = 256;
+
+type Name = [u8; NAME_LEN];
+
+/// How far a destination is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CursorState {
+    /// The last number that it has, or need not have.
+    pub up_to: Seq,
+    /// Numbers up to there that it still has to get.
+    pub holes: Vec<Seq>,
+}
+
+/// A telemetry token.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenState {
+    /// The token.
+    pub token: [u8; 8],
+    /// Its end by the wall clock, microseconds since 1970.
+    pub expires_us: i64,
+}
+
+impl std::fmt::Debug for TokenState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TokenState(hidden)")
+    }
+}
+
+/// Messages that are gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drop {
+    /// The first number.
+    pub from: Seq,
+    /// The last number.
+    pub to: Seq,
+    /// How many of them.
+    pub count: u64,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// A queued command.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandState {
+    /// Its state.
+    pub state: State,
+    /// What else was recorded with it.
+    pub data: Vec<u8>,
+}
+
+impl std::fmt::Debug for CommandState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CommandState({:?})", self.state)
+    }
+}
+
+/// The small state. Fields are added at the end of [`Versions`], never here.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Small {
+    /// Destinations by name.
+    pub cursors: BTreeMap<String, CursorState>,
+    /// How much was dropped, by cause.
+    pub dropped: BTreeMap<Cause, u64>,
+    /// The newest of what was dropped.
+    pub drops: Vec<Drop>,
+    /// Boots whose time is known: the wall clock at their monotonic zero, in microseconds.
+    pub boots: BTreeMap<u32, i64>,
+    tokens: BTreeMap<Name, Vec<TokenState>>,
+    sessions: BTreeMap<Name, SessionRecord>,
+    /// Calls that wait.
+    pub waiting: BTreeMap<u64, Vec<u8>>,
+    /// Commands that are not over.
+    pub commands: BTreeMap<Seq, CommandState>,
+    received: BTreeMap<(Name, Kind), u64>,
+    tallies: BTreeMap<(Name, String, Cause), u64>,
+    /// Segments that are deleted.
+    retired: BTreeSet<u64>,
+    /// All segments below are deleted.
+    retired_below: u64,
+    /// No message gets a number below: what was left out stays left out.
+    pub seq_floor: Seq,
+}
+
+/// What a snapshot holds; a changed [`Small`] is a variant more.
+#[derive(Debug, Serialize, Deserialize)]
+enum Versions {
+    V1(Small),
+}
+
+impl Small {
+    /// Its bytes, for a snapshot.
+    pub fn encode(&self) -> Vec<u8> {
+        // Only running out of memory could fail here; an empty snapshot is not believed.
+        postcard::to_stdvec(&Versions::V1(self.clone())).unwrap_or_default()
+    }
+
+    /// Reads a snapshot.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let Versions::V1(small) = postcard::from_bytes(bytes).ok()?;
+        Some(small)
+    }
+
+    /// Takes up one record. A message changes only the count of what was received.
+    pub fn apply(&mut self, record: Record<'_>) {
+        match record {
+            Record::Message(message) => {
+                *self.received.entry((message.group.to_wire(), message.kind)).or_default() += 1;
+            }
+            Record::Cursor { destination, up_to, holes } => {
+                self.cursors.insert(destination, CursorState { up_to, holes });
+            }
+            Record::Dropped { from, to, count, cause } => {
+                *self.dropped.entry(cause).or_default() += count;
+                if self.drops.len() >= DROPS_MAX {
+                    self.drops.remove(0);
+                }
+                self.drops.push(Drop { from, to, count, cause });
+            }
+            Record::BootTime { boot, wall_at_zero_us } => {
+                self.boots.insert(boot, wall_at_zero_us);
+            }
+            Record::Token { uid, token, expires_us } => {
+                let tokens = self.tokens.entry(uid.to_wire()).or_default();
+                if tokens.len() >= TOKENS_MAX {
+                    tokens.remove(0);
+                }
+                tokens.push(TokenState { token, expires_us });
+            }
+            Record::TokensEnded { uid } => {
+                self.tokens.remove(&uid.to_wire());
+            }
+            Record::Session { uid, session: SessionRecord::Ended } => {
+                self.sessions.remove(&uid.to_wire());
+            }
+            Record::Session { uid, session } => {
+                self.sessions.insert(uid.to_wire(), session);
+            }
+            Record::Waiting { id, data } => {
+                self.waiting.insert(id, data);
+            }
+            Record::Settled { id } => {
+                self.waiting.remove(&id);
+            }
+            Record::Command { seq, state: State::Stored | State::Waiting, data } => {
+                self.commands.insert(seq, CommandState { state: State::Waiting, data });
+            }
+            Record::Command { seq, .. } => {
+                self.commands.remove(&seq);
+            }
+            Record::Retired { segments } => self.retired.extend(segments),
+            Record::Tally { group, destination, cause, add } => {
+                *self.tallies.entry((group.to_wire(), destination, cause)).or_default() += add;
+            }
+            Record::Jump { to, .. } => self.seq_floor = self.seq_floor.max(to),
+            Record::Snapshot { .. } => {}
+        }
+    }
+
+    /// Forgets tokens whose time is over. Only for a clock that is right.
+    pub fn expire_tokens(&mut self, wall_us: i64) {
+        for tokens in self.tokens.values_mut() {
+            tokens.retain(|token| wall_us < token.expires_us);
+        }
+        self.tokens.retain(|_, tokens| !tokens.is_empty());
+    }
+
+    /// Whether this segment is deleted, or to be.
+    pub fn is_retired(&self, segment: u64) -> bool {
+        segment < self.retired_below || self.retired.contains(&segment)
+    }
+
+    /// Nothing below this segment is there: what is known of single ones can be forgotten.
+    pub fn forget_retired(&mut self, below: u64) {
+        if self.retired.first().is_some_and(|first| *first < below) {
+            self.retired_below = self.retired_below.max(below);
+            self.retired.retain(|number| *number >= below);
+        }
+    }
+
+    /// The tokens of every object, oldest first.
+    pub fn tokens(&self) -> impl Iterator<Item = (Uid, &[TokenState])> {
+        self.tokens.iter().filter_map(|(name, tokens)| Some((Uid::from_wire(*name).ok()?, tokens.as_slice())))
+    }
+
+    /// Sessions that were live or kept.
+    pub fn sessions(&self) -> impl Iterator<Item = (Uid, SessionRecord)> {
+        self.sessions.iter().filter_map(|(name, session)| Some((Uid::from_wire(*name).ok()?, *session)))
+    }
+
+    /// How many messages were taken, by group and kind, since the journal was made.
+    pub fn received(&self) -> impl Iterator<Item = (GroupName, Kind, u64)> {
+        self.received
+            .iter()
+            .filter_map(|((group, kind), count)| Some((GroupName::from_wire(*group).ok()?, *kind, *count)))
+    }
+
+    /// The books by group, destination and cause.
+    pub fn tallies(&self) -> impl Iterator<Item = (GroupName, &str, Cause, u64)> {
+        self.tallies.iter().filter_map(|((group, destination, cause), count)| {
+            Some((GroupName::from_wire(*group).ok()?, destination.as_str(), *cause, *count))
+        })
+    }
+
+    /// The wall clock of a moment of a boot whose time is known, in microseconds.
+    pub fn corrected(&self, boot: u32, mono_us: u64) -> Option<i64> {
+        Some(self.boots.get(&boot)?.saturating_add(i64::try_from(mono_us).ok()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::tests::message;
+
+    #[test]
+    fn what_records_add_up_to_survives_a_snapshot() {
+        let uid = Uid::parse("o").unwrap();
+        let group = GroupName::parse("g").unwrap();
+        let mut small = Small::default();
+        for record in [
+            Record::Message(message("o", "g", b"1")),
+            Record::Message(message("p", "g", b"2")),
+            Record::Cursor { destination: "central".into(), up_to: 2, holes: vec![1] },
+            Record::Dropped { from: 1, to: 1, count: 1, cause: Cause::Full },
+            Record::BootTime { boot: 2, wall_at_zero_us: 1000 },
+            Record::Session { uid, session: SessionRecord::Live },
+            Record::Waiting { id: 1, data: vec![1] },
+            Record::Waiting { id: 2, data: vec![2] },
+            Record::Settled { id: 1 },
+            Record::Command { seq: 2, state: State::Waiting, data: vec![] },
+            Record::Tally { group, destination: "central".into(), cause: Cause::Delivered, add: 5 },
+            Record::Tally { group, destination: "central".into(), cause: Cause::Delivered, add: 6 },
+            Record::Retired { segments: vec![1, 2, 3, 7] },
+        ] {
+            small.apply(record);
+        }
+        let small = Small::decode(&small.encode()).unwrap();
+        assert_eq!(small.received().collect::<Vec<_>>(), [(group, Kind::Telemetry, 2)]);
+        assert_eq!(small.cursors["central"], CursorState { up_to: 2, holes: vec![1] });
+        assert_eq!(small.waiting.keys().collect::<Vec<_>>(), [&2]);
+        assert_eq!(small.tallies().collect::<Vec<_>>(), [(group, "central", Cause::Delivered, 11)]);
+        assert_eq!(small.sessions().collect::<Vec<_>>(), [(uid, SessionRecord::Live)]);
+        assert_eq!((small.corrected(2, 5), small.corrected(1, 5)), (Some(1005), None));
+        assert_eq!((small.commands.len(), small.drops.len()), (1, 1));
+        let retired = |small: &Small| (0..9).filter(|number| small.is_retired(*number)).collect::<Vec<_>>();
+        assert_eq!(retired(&small), [1, 2, 3, 7]);
+        let mut small = small;
+        small.forget_retired(4);
+        assert_eq!(retired(&small), [0, 1, 2, 3, 7]);
+        assert_eq!(Small::decode(b""), None);
+    }
+
+    #[test]
+    fn tokens_make_room_end_and_expire() {
+        let uid = Uid::parse("o").unwrap();
+        let mut small = Small::default();
+        for number in 0..10 {
+            small.apply(Record::Token { uid, token: [number; 8], expires_us: number.into() });
+        }
+        let tokens: Vec<_> =
+            small.tokens().flat_map(|(_, tokens)| tokens).map(|token| token.token[0]).collect();
+        assert_eq!(tokens, [2, 3, 4, 5, 6, 7, 8, 9]);
+        small.expire_tokens(8);
+        assert_eq!(small.tokens().next().unwrap().1.len(), 1);
+        small.apply(Record::TokensEnded { uid });
+        assert_eq!(small.tokens().count(), 0);
+    }
+}

@@ -1,0 +1,110 @@
+//! Copies of a running journal.
+
+use super::rig::{settings, stamp, stored};
+use super::{Memory, Rig};
+use crate::journal::backup::{BackupError, Contents, Other, backup, restore, verify};
+use crate::journal::medium::Operation;
+use crate::journal::retention::Plan;
+use crate::journal::writer::{Settings, Writer};
+
+const NAME: &str = "copy.iotsbackup";
+
+fn others() -> Vec<Other> {
+    vec![Other { name: "acl.json".into(), bytes: b"[]".to_vec() }]
+}
+
+fn world() -> Rig {
+    let mut rig = Rig::open(&Memory::default());
+    rig.fill(80, 3);
+    rig
+}
+
+#[test]
+fn what_is_restored_is_what_was_acknowledged_and_numbers_jump() {
+    let mut rig = world();
+    let catalog = rig.writer.catalog();
+    // What comes later is not in it.
+    rig.fill(30, 3);
+    let mut place = Memory::default();
+    let contents = backup(&mut rig.medium.clone(), &catalog, &others(), &mut place, NAME).unwrap();
+    let segments = catalog.segments.len() as u64;
+    assert_eq!(contents, Contents { segments, messages: 240, first_seq: 1, next_seq: 241 });
+    assert_eq!(verify(&mut place, NAME, &mut Memory::default()).unwrap(), contents);
+
+    let mut target = Memory::default();
+    assert_eq!(restore(&mut place, NAME, &mut target).unwrap(), (contents, others()));
+    assert_eq!(restore(&mut place, NAME, &mut target), Err(BackupError::NotEmpty));
+    target.cut();
+    let (writer, report) = Writer::open(target.clone(), &Settings { restored: true, ..settings() }).unwrap();
+    assert!(!report.is_loss(), "{report:?}");
+    assert_eq!(stored(&mut target, &writer), (1..=240).collect::<Vec<_>>());
+    assert_eq!(writer.start().next_seq, 241 + (1 << 20));
+}
+
+#[test]
+fn a_damaged_or_cut_copy_is_seen_wherever_it_is() {
+    let mut rig = Rig::open(&Memory::default());
+    rig.fill(5, 3);
+    let mut place = Memory::default();
+    backup(&mut rig.medium.clone(), &rig.writer.catalog(), &others(), &mut place, NAME).unwrap();
+    let good = place.bytes(NAME);
+    for byte in (0..good.len()).step_by(7) {
+        place.damage(NAME, |bytes| bytes[byte] ^= 4);
+        let mut scratch = Memory::default();
+        assert!(verify(&mut place, NAME, &mut scratch).is_err(), "byte {byte}");
+        assert!(scratch.names().is_empty(), "nothing is written of a damaged one");
+        place.damage(NAME, |bytes| bytes.clone_from(&good));
+    }
+    for len in (0..good.len()).step_by(11) {
+        place.damage(NAME, |bytes| bytes.truncate(len));
+        assert!(verify(&mut place, NAME, &mut Memory::default()).is_err(), "cut to {len}");
+        place.damage(NAME, |bytes| bytes.clone_from(&good));
+    }
+    place.damage(NAME, |bytes| bytes[8] = 2);
+    assert_eq!(verify(&mut place, NAME, &mut Memory::default()), Err(BackupError::NewerFormat(2)));
+}
+
+#[test]
+fn one_that_is_interrupted_leaves_the_one_before_and_harms_nothing() {
+    let mut rig = world();
+    let mut place = Memory::default();
+    let catalog = rig.writer.catalog();
+    let first = backup(&mut rig.medium.clone(), &catalog, &others(), &mut place, NAME).unwrap();
+    rig.fill(3, 3);
+    for operation in [Operation::Create, Operation::Write, Operation::Sync, Operation::Rename] {
+        for nth in [0, 3] {
+            place.fail(operation, nth);
+            let copied = backup(&mut rig.medium.clone(), &rig.writer.catalog(), &[], &mut place, NAME);
+            if copied.is_err() {
+                assert_eq!(place.names(), [NAME]);
+                assert_eq!(verify(&mut place, NAME, &mut Memory::default()).unwrap(), first);
+            }
+            place.heal();
+            backup(&mut rig.medium.clone(), &catalog, &others(), &mut place, NAME).unwrap();
+        }
+    }
+    rig.fill(3, 3);
+    assert_eq!(rig.stored(), (1..=258).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_deleted_meanwhile_is_left_out() {
+    let mut rig = world();
+    let catalog = rig.writer.catalog();
+    let plan = Plan { segments: vec![1], ..Plan::default() };
+    rig.writer.retire(stamp(rig.now_us), &plan).unwrap();
+    let mut place = Memory::default();
+    let contents = backup(&mut rig.medium.clone(), &catalog, &[], &mut place, NAME).unwrap();
+    assert_eq!(contents.first_seq, catalog.segments[1].summary.first_seq);
+    assert_eq!(verify(&mut place, NAME, &mut Memory::default()), Ok(contents));
+}
+
+#[test]
+fn damage_of_the_running_journal_makes_no_good_copy() {
+    let rig = world();
+    let catalog = rig.writer.catalog();
+    rig.medium.damage(&catalog.segments[1].name(), |bytes| bytes[1000] ^= 1);
+    let mut place = Memory::default();
+    backup(&mut rig.medium.clone(), &catalog, &[], &mut place, NAME).unwrap();
+    assert_eq!(verify(&mut place, NAME, &mut Memory::default()), Err(BackupError::Differs));
+}

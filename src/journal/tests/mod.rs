@@ -1,0 +1,30 @@
+//! The journal as a whole, over a medium in memory.
+
+mod backup;
+mod failures;
+mod memory;
+mod memory_log;
+mod reading;
+mod recovery;
+mod retention;
+mod rig;
+
+use super::record::{Kind, Message, State, Via};
+use crate::wire::{Format, GroupName, Uid};
+pub use memory::Memory;
+pub use rig::Rig;
+
+/// Telemetry to be delivered.
+pub fn message<'a>(uid: &str, group: &str, payload: &'a [u8]) -> Message<'a> {
+    Message {
+        uid: Uid::parse(uid).unwrap(),
+        group: GroupName::parse(group).unwrap(),
+        kind: Kind::Telemetry,
+        via: Via::Udp,
+        format: Format::Binary,
+        state: State::Waiting,
+        source: None,
+        network: None,
+        payload: payload.into(),
+    }
+}

@@ -1,0 +1,274 @@
+//! What is there after a restart, a power cut, and damage.
+
+use super::rig::{SEGMENT_LEN, settings, stamp};
+use super::{Memory, Rig};
+use crate::journal::error::JournalError;
+use crate::journal::medium::Operation;
+use crate::journal::record::Record;
+use crate::journal::recovery::Report;
+use crate::journal::segment::{DATA_START, HEADER_LEN, TAIL_LEN};
+use crate::journal::writer::{Settings, Writer};
+
+fn all(to: u64) -> Vec<u64> {
+    (1..=to).collect()
+}
+
+#[test]
+fn numbers_are_gap_free_over_restarts_and_power_cuts() {
+    let medium = Memory::default();
+    let mut appended = 0;
+    for round in 0..12 {
+        let mut rig = Rig::open(&medium);
+        assert_eq!(rig.report, Report::default());
+        assert_eq!(rig.front.next_seq(), appended + 1);
+        rig.fill(10, 7);
+        appended += 70;
+        assert_eq!(rig.stored(), all(appended));
+        assert_eq!(rig.writer.small().received().next().unwrap().2, appended);
+        if round % 2 == 0 {
+            medium.cut();
+        }
+    }
+}
+
+#[test]
+fn an_unacknowledged_batch_is_lost_or_kept_whole() {
+    let medium = Memory::default();
+    let mut rig = Rig::open(&medium);
+    rig.fill(1, 5);
+    rig.append(3);
+    medium.fail(Operation::Sync, 0);
+    medium.fail(Operation::Create, 0);
+    medium.fail(Operation::Write, 1);
+    assert!(matches!(rig.commit(), Err(JournalError::ReadOnly(_))));
+    let killed = medium.copy();
+    assert_eq!(Rig::open(&killed).stored(), all(8), "killed: what was written is there");
+    medium.cut();
+    let cut = medium.copy();
+    assert_eq!(Rig::open(&cut).stored(), all(5), "cut: what was flushed is there");
+}
+
+#[test]
+fn every_truncation_of_the_last_segment_recovers_to_a_prefix() {
+    let medium = Memory::default();
+    let mut rig = Rig::open(&medium);
+    rig.fill(6, 2);
+    let name = rig.writer.catalog().segments[0].name();
+    let end = rig.writer.catalog().segments[0].end.offset;
+    let mut seen = std::collections::BTreeSet::new();
+    for cut in (HEADER_LEN as u64)..=end {
+        for zeros in [false, true] {
+            let torn = medium.copy();
+            torn.damage(&name, |bytes| {
+                let len = bytes.len();
+                bytes.truncate(cut as usize);
+                if zeros {
+                    bytes.resize(len, 0);
+                }
+            });
+            let mut rig = Rig::open(&torn);
+            let stored = rig.stored();
+            let count = stored.len() as u64;
+            assert_eq!(stored, all(count));
+            assert_eq!(count % 2, 0, "whole batches");
+            assert!(rig.report.damaged.is_empty());
+            assert_eq!(rig.front.next_seq(), count + 1);
+            rig.fill(1, 2);
+            assert_eq!(rig.stored(), all(count + 2));
+            seen.insert(count);
+        }
+    }
+    assert_eq!(seen, [0, 2, 4, 6, 8, 10, 12].into());
+}
+
+/// In the last segment, in one that is not sealed, and in one that is.
+#[test]
+fn every_flipped_bit_is_seen_and_costs_its_batch_at_most() {
+    for sealed in [false, true] {
+        let medium = Memory::default();
+        let mut rig = Rig::open(&medium);
+        rig.fill(4, 2);
+        if sealed {
+            drop(rig);
+            // A start turns the segment over.
+            rig = Rig::open(&medium);
+            rig.writer.upkeep().unwrap();
+            rig.fill(1, 2);
+        }
+        let segment = rig.writer.catalog().segments[0].clone();
+        assert_eq!(segment.trailer.is_some(), sealed);
+        let bytes = medium.bytes(&segment.name());
+        let whole = rig.stored();
+        for byte in (0..bytes.len()).filter(|byte| sealed || *byte < segment.end.offset as usize + 16) {
+            // One bit of each byte, another one each time.
+            let bit = byte % 8;
+            let flipped = medium.copy();
+            flipped.damage(&segment.name(), |bytes| bytes[byte] ^= 1 << bit);
+            let mut rig = Rig::open(&flipped);
+            let stored = rig.stored();
+            assert!(stored.is_sorted());
+            let lost = whole.len() - stored.len();
+            assert!(lost <= 2, "byte {byte}: {stored:?}");
+            if lost > 0 && !sealed {
+                let seen = !rig.report.damaged.is_empty() || rig.report.torn.is_some();
+                assert!(seen, "byte {byte} of an open segment");
+            }
+            rig.fill(1, 1);
+        }
+    }
+}
+
+#[test]
+fn a_missing_file_is_reported_and_the_rest_is_served() {
+    let medium = Memory::default();
+    Rig::open(&medium).fill(120, 3);
+    let segments = Rig::open(&medium).writer.catalog().segments;
+    assert!(segments.len() > 4);
+    let gone = segments[2].clone();
+    let mut hurt = medium.copy();
+    crate::journal::medium::Medium::remove(&mut hurt, &gone.name()).unwrap();
+    let mut rig = Rig::open(&hurt);
+    assert_eq!(rig.report.missing, [gone.number()]);
+    let expected: Vec<_> = all(360)
+        .into_iter()
+        .filter(|seq| !(gone.summary.first_seq..gone.summary.next_seq).contains(seq))
+        .collect();
+    assert_eq!(rig.stored(), expected);
+}
+
+#[test]
+fn when_the_newest_segment_is_lost_numbers_jump() {
+    let medium = Memory::default();
+    let mut rig = Rig::open(&medium);
+    rig.fill(60, 3);
+    let newest = rig.writer.catalog().segments.last().unwrap().clone();
+    drop(rig);
+    for remove in [true, false] {
+        let mut hurt = medium.copy();
+        if remove {
+            crate::journal::medium::Medium::remove(&mut hurt, &newest.name()).unwrap();
+        } else {
+            hurt.damage(&newest.name(), |bytes| bytes.fill(0x55));
+        }
+        let mut rig = Rig::open(&hurt);
+        assert!(rig.report.is_loss());
+        assert!(rig.front.next_seq() > 1 << 20);
+        assert_eq!(rig.stored(), all(newest.summary.first_seq - 1));
+        let next = rig.front.next_seq();
+        drop(rig);
+        let mut rig = Rig::open(&hurt);
+        assert_eq!(rig.front.next_seq(), next, "once");
+        rig.fill(2, 2);
+        drop(rig);
+        assert_eq!(Rig::open(&hurt).front.next_seq(), next + 4);
+    }
+}
+
+#[test]
+fn after_a_restore_numbers_jump_once() {
+    let medium = Memory::default();
+    Rig::open(&medium).fill(3, 3);
+    let rig = Rig::open_with(&medium, &Settings { restored: true, ..settings() });
+    let next = rig.front.next_seq();
+    assert_eq!(next, 10 + (1 << 20));
+    drop(rig);
+    assert_eq!(Rig::open(&medium).front.next_seq(), next);
+}
+
+#[test]
+fn damage_in_the_middle_is_no_torn_tail() {
+    let medium = Memory::default();
+    let mut rig = Rig::open(&medium);
+    rig.fill(5, 2);
+    let name = rig.writer.catalog().segments[0].name();
+    let bytes = medium.bytes(&name);
+    let third = bytes.windows(12).position(|window| window == b"message 0005").unwrap();
+    medium.damage(&name, |bytes| bytes[third] = 0);
+    let mut rig = Rig::open(&medium);
+    assert_eq!((rig.report.damaged.len(), &rig.report.torn), (1, &None));
+    assert_eq!(rig.stored(), [1, 2, 3, 4, 7, 8, 9, 10]);
+    rig.writer.upkeep().unwrap();
+    drop(rig);
+    assert_eq!(Rig::open(&medium).report.damaged.len(), 1, "reported at each start");
+}
+
+#[test]
+fn a_newer_format_is_refused_by_its_number() {
+    let medium = Memory::default();
+    Rig::open(&medium).fill(1, 1);
+    let name = "0000000001.seg";
+    medium.damage(name, |bytes| {
+        let second = bytes.len() - TAIL_LEN;
+        bytes[8] = 9;
+        bytes[second + 8] = 9;
+    });
+    let error = Writer::open(medium, &settings()).map(|_| ()).unwrap_err();
+    assert_eq!(error, JournalError::NewerFormat { file: name.into(), version: 9 });
+}
+
+#[test]
+fn cursors_and_books_survive_damage_of_the_newest_snapshot() {
+    let medium = Memory::default();
+    let mut rig = Rig::open(&medium);
+    rig.fill(5, 3);
+    let cursor = Record::Cursor { destination: "central".into(), up_to: 9, holes: vec![4] };
+    rig.front.note(&cursor, stamp(rig.now_us)).unwrap();
+    rig.commit().unwrap();
+    rig.fill(40, 3);
+    let newest = rig.writer.catalog().segments.last().unwrap().clone();
+    assert!(newest.number() > 2);
+    drop(rig);
+    for hurt in [false, true] {
+        let medium = medium.copy();
+        if hurt {
+            medium.damage(&newest.name(), |bytes| bytes[DATA_START as usize + 60] ^= 1);
+        }
+        let rig = Rig::open(&medium);
+        assert_eq!(rig.report.is_loss(), hurt);
+        assert!(!rig.report.state_incomplete);
+        let small = rig.writer.small();
+        assert_eq!((small.cursors["central"].up_to, small.received().next().unwrap().2), (9, 135));
+    }
+}
+
+#[test]
+fn a_restart_leaves_small_files() {
+    let medium = Memory::default();
+    for _ in 0..20 {
+        let mut rig = Rig::open(&medium);
+        rig.writer.upkeep().unwrap();
+        rig.fill(1, 1);
+    }
+    let bytes = Rig::open(&medium).writer.catalog().bytes();
+    assert!(bytes < 20 * 2048 + 2 * SEGMENT_LEN, "{bytes}");
+}
+
+#[test]
+fn boots_are_counted() {
+    let medium = Memory::default();
+    let boot = |id: u8| {
+        let mut rig = Rig::open_with(&medium, &Settings { boot_id: [id; 16], ..settings() });
+        rig.fill(1, 1);
+        rig.writer.start().boot
+    };
+    assert_eq!([boot(1), boot(1), boot(2), boot(2), boot(1)], [1, 1, 2, 2, 3]);
+}
+
+#[test]
+fn tokens_whose_time_is_over_are_not_carried_on() {
+    let medium = Memory::default();
+    let mut rig = Rig::open(&medium);
+    let uid = crate::wire::Uid::parse("a").unwrap();
+    for hours in [1, 100] {
+        let expires_us = stamp(hours * 3_600_000_000).wall_us;
+        rig.front.note(&Record::Token { uid, token: [hours as u8; 8], expires_us }, stamp(0)).unwrap();
+    }
+    rig.commit().unwrap();
+    assert_eq!(rig.writer.small().tokens().next().unwrap().1.len(), 2);
+    rig.now_us = 2 * 3_600_000_000;
+    rig.fill(40, 3);
+    drop(rig);
+    let rig = Rig::open(&medium);
+    let (owner, tokens) = rig.writer.small().tokens().next().unwrap();
+    assert_eq!((owner, tokens.len(), tokens[0].token), (uid, 1, [100; 8]));
+}
