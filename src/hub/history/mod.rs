@@ -4,7 +4,7 @@
 //! message is made here, so that it is the same wherever it appears.
 
 mod json;
-mod words;
+mod recorded;
 
 use std::fmt;
 
@@ -12,7 +12,9 @@ use super::backend::Pending;
 use crate::journal::Seq;
 use crate::wire::{Format, GroupName, Uid};
 
-pub use words::{Clock, Kind, MessageId, Outcome, State, Via};
+pub use crate::journal::record::{Kind, State, Via};
+pub use crate::journal::stamp::MessageId;
+pub use crate::journal::stored::ShownClock as Clock;
 
 /// What is kept. Nothing in here blocks: the futures are driven by whoever asked, and may be dropped at any time.
 pub trait History: Send + Sync + 'static {
@@ -120,6 +122,40 @@ impl fmt::Debug for MessageView {
             .field("payload_len", &self.payload.len())
             .field("state", &self.state)
             .finish_non_exhaustive()
+    }
+}
+
+/// What happened to a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It came in.
+    Received,
+    /// It is on flash.
+    Stored,
+    /// It was handed to a destination.
+    Sent,
+    /// A destination has it.
+    Delivered,
+    /// A destination, or the policy, did not want it.
+    Refused,
+    /// Its time was up.
+    Expired,
+    /// It had to make room.
+    Dropped,
+}
+
+impl Outcome {
+    /// Its name in the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::Stored => "stored",
+            Self::Sent => "sent",
+            Self::Delivered => "delivered",
+            Self::Refused => "refused",
+            Self::Expired => "expired",
+            Self::Dropped => "dropped",
+        }
     }
 }
 
