@@ -19,11 +19,31 @@ pub(super) struct Arguments {
 impl Arguments {
     /// Takes at most so many words, and these options, each with a value and at most once.
     pub(super) fn parse(
-        mut parser: lexopt::Parser,
+        parser: lexopt::Parser,
         words_max: usize,
         known: &[&'static str],
     ) -> Result<Self, Failure> {
+        Self::parse_all(parser, words_max, known, None).map(|(arguments, _)| arguments)
+    }
+
+    /// The same with a flag, an option without a value: whether it stands there.
+    pub(super) fn parse_with_flag(
+        parser: lexopt::Parser,
+        words_max: usize,
+        known: &[&'static str],
+        flag: &'static str,
+    ) -> Result<(Self, bool), Failure> {
+        Self::parse_all(parser, words_max, known, Some(flag))
+    }
+
+    fn parse_all(
+        mut parser: lexopt::Parser,
+        words_max: usize,
+        known: &[&'static str],
+        flag: Option<&'static str>,
+    ) -> Result<(Self, bool), Failure> {
         let usage = |error: lexopt::Error| Failure::Usage(error.to_string());
+        let mut is_set = false;
         let mut arguments = Self { words: Vec::new(), options: Vec::new() };
         while let Some(argument) = parser.next().map_err(usage)? {
             match argument {
@@ -33,6 +53,7 @@ impl Arguments {
                     return Err(Failure::Usage(format!("`{}` is one word too many", word.escape_debug())));
                 }
                 Arg::Short(letter) => return Err(Failure::Usage(format!("there is no option `-{letter}`"))),
+                Arg::Long(name) if flag == Some(name) => is_set = true,
                 Arg::Long(name) => {
                     let Some(option) = known.iter().find(|option| **option == name) else {
                         return Err(Failure::Usage(unknown_option(name, known)));
@@ -44,7 +65,7 @@ impl Arguments {
                 }
             }
         }
-        Ok(arguments)
+        Ok((arguments, is_set))
     }
 
     /// The value of an option.
@@ -93,6 +114,17 @@ mod tests {
 
     fn parse(words: &[&str]) -> Result<Arguments, Failure> {
         Arguments::parse(lexopt::Parser::from_args(words), 1, &["config", "environment"])
+    }
+
+    #[test]
+    fn a_flag_has_no_value_and_stands_anywhere() {
+        let parse = |words: &[&str]| {
+            let parser = lexopt::Parser::from_args(words);
+            Arguments::parse_with_flag(parser, 1, &["config"], "json").map(|(_, is_set)| is_set)
+        };
+        assert!(parse(&["word", "--json", "--config", "x"]).unwrap());
+        assert!(!parse(&["--config", "--json"]).unwrap());
+        assert!(parse(&["--json=yes"]).is_err());
     }
 
     fn usage(words: &[&str]) -> String {

@@ -7,11 +7,15 @@ mod arguments;
 mod check;
 mod demo;
 mod device;
+mod export;
 mod import;
 mod init;
 mod log_lines;
 mod maintenance_client;
+mod messages;
 mod output;
+mod progress;
+mod recall;
 mod run;
 pub mod simulate;
 mod site;
@@ -50,6 +54,14 @@ const COMMANDS: &[Command] = &[
     Command { name: "device", summary: device::SUMMARY, help: device::HELP, run: device::run },
     Command { name: "import", summary: import::SUMMARY, help: import::HELP, run: import::run },
     Command { name: "simulate", summary: simulate::SUMMARY, help: simulate::HELP, run: simulate::run },
+    Command { name: "messages", summary: messages::SUMMARY, help: messages::HELP, run: messages::run },
+    Command {
+        name: "trace",
+        summary: messages::TRACE_SUMMARY,
+        help: messages::TRACE_HELP,
+        run: messages::run_trace,
+    },
+    Command { name: "export", summary: export::SUMMARY, help: export::HELP, run: export::run },
     Command { name: "status", summary: status::SUMMARY, help: status::HELP, run: status::run },
 ];
 

@@ -6,10 +6,9 @@ use std::path::PathBuf;
 use lexopt::Arg;
 use serde_json::Value;
 
-use super::maintenance_client::{self, ClientError};
 use super::table::grouped;
-use super::{Failure, output};
-use crate::service::config::{Config, DEFAULT_PATH};
+use super::{Failure, maintenance_client, output};
+use crate::service::config::DEFAULT_PATH;
 
 pub(super) const SUMMARY: &str = "what a running concentrator is doing";
 pub(super) const HELP: &str = "\
@@ -26,10 +25,6 @@ Example:
   iotsocketd status --json
 ";
 
-/// Where systemd gives the service a folder.
-const RUNTIME_SOCKET: &str = "/run/iotsocketd/maintenance.sock";
-/// Where the socket is without a configuration.
-const STATE_SOCKET: &str = "/var/lib/iotsocketd/maintenance.sock";
 /// Width of the names.
 const NAME_WIDTH: usize = 28;
 
@@ -44,15 +39,7 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<(), Failure> {
         }
     }
     let path = config.unwrap_or_else(|| PathBuf::from(DEFAULT_PATH));
-    let mut sockets = Vec::new();
-    // Who may open the socket need not be able to read the secrets that the configuration names.
-    if let Ok((config, _warnings)) = Config::load(&path) {
-        sockets.push(config.maintenance.socket);
-        sockets.push(config.state_dir.join("maintenance.sock"));
-    } else {
-        sockets.push(PathBuf::from(STATE_SOCKET));
-    }
-    sockets.push(PathBuf::from(RUNTIME_SOCKET));
+    let sockets = maintenance_client::sockets(&path);
     let text = run_with(&sockets, json).map_err(Failure::Failed)?;
     output::say(&text);
     Ok(())
@@ -60,27 +47,13 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<(), Failure> {
 
 /// The status from the first of these sockets that somebody answers on, as JSON or to be read.
 pub fn run_with(sockets: &[PathBuf], json: bool) -> Result<String, String> {
-    let mut failure = ClientError::NotRunning;
-    for socket in sockets {
-        match maintenance_client::get(socket, "/v1/status") {
-            Ok(text) if json => return Ok(text),
-            Ok(text) => {
-                return serde_json::from_str(&text)
-                    .map(|status| render(&status))
-                    .map_err(|error| format!("{} answered what is no status: {error}", socket.display()));
-            }
-            // What says more than "nobody there" is kept.
-            Err(ClientError::NotRunning) => {}
-            Err(error) => failure = error,
-        }
+    let text = maintenance_client::ask(sockets, "/v1/status", maintenance_client::TIMEOUT)?;
+    if json {
+        return Ok(text);
     }
-    let mut sockets = sockets.to_vec();
-    sockets.dedup();
-    let places: Vec<_> = sockets.iter().map(|socket| socket.display().to_string()).collect();
-    Err(match failure {
-        ClientError::NotRunning => format!("{failure}: nobody answers on {}", places.join(" or ")),
-        _ => failure.to_string(),
-    })
+    serde_json::from_str(&text)
+        .map(|status| render(&status))
+        .map_err(|error| format!("the concentrator answered what is no status: {error}"))
 }
 
 /// Lines of names and values; what is zero by cause is left out.

@@ -1,6 +1,8 @@
 //! The maintenance socket: a plain synchronous server on a Unix socket and a thread of its own, outside the
 //! executor. It answers when everything else is stuck, and nothing from the network may ever reach it. Whoever may
 //! open the socket (its owner and group) has every right; today it answers what is only looked at.
+//!
+//! What has to be read from the journal may take a while, or hang with the medium: a second thread waits for it.
 
 use std::fmt;
 use std::io::{self, Cursor, ErrorKind};
@@ -9,24 +11,40 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::{fs, thread};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use std::{fs, future};
 
+use async_io::Timer;
+use smol::future::FutureExt;
 use tiny_http::{Header, Request, Response, Server};
 
 use super::http::api::{Api, BodySize, Decision, Head, Source};
-use super::http::{ApiError, Cause, Reply};
+use super::http::{ApiError, Cause, Recall, Reply};
 
 /// Owner and group.
 const MODE: u32 = 0o660;
 /// Commands that wait for their turn.
 const BACKLOG: i32 = 16;
+/// Questions to the journal that wait for their turn.
+const RECALLS_MAX: usize = 8;
+/// How long the journal may take for one.
+const RECALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The listening socket. Dropping it ends the thread and takes the socket's file away.
 pub struct Maintenance {
     server: Arc<Server>,
     is_ending: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    /// Closed, it interrupts what waits for the journal.
+    ending: smol::channel::Sender<()>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// A question to the journal, and who asks.
+struct Question {
+    request: Request,
+    recall: Recall,
 }
 
 /// Why the socket cannot be had. Each sentence names the file.
@@ -79,28 +97,39 @@ impl Maintenance {
         let server = Server::from_listener(listener, None)
             .map_err(|error| failed(io::Error::other(error.to_string())))?;
         let (server, is_ending) = (Arc::new(server), Arc::new(AtomicBool::new(false)));
-        let thread = {
+        let (questions, asked) = mpsc::sync_channel(RECALLS_MAX);
+        let (ending, ended) = smol::channel::bounded(1);
+        let reader = {
+            let api = Arc::clone(&api);
+            move || answer_questions(&api, &asked, &ended)
+        };
+        let server_thread = {
             let (server, is_ending) = (Arc::clone(&server), Arc::clone(&is_ending));
-            let serve = move || {
+            move || {
                 while !is_ending.load(Ordering::Relaxed) {
                     match server.recv() {
-                        Ok(request) => answer(&api, request),
+                        Ok(request) => answer(&api, request, &questions),
                         // Woken to end; or accepting failed, and the server has told the log.
                         Err(_) => break,
                     }
                 }
-            };
-            thread::Builder::new().name("maintenance".to_owned()).spawn(serve).map_err(failed)?
+            }
         };
-        Ok(Self { server, is_ending, thread: Some(thread) })
+        let spawn = |name: &str| thread::Builder::new().name(name.to_owned());
+        let threads = vec![
+            spawn("maintenance").spawn(server_thread).map_err(failed)?,
+            spawn("recall").spawn(reader).map_err(failed)?,
+        ];
+        Ok(Self { server, is_ending, ending, threads })
     }
 }
 
 impl Drop for Maintenance {
     fn drop(&mut self) {
         self.is_ending.store(true, Ordering::Relaxed);
+        self.ending.close();
         self.server.unblock();
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             // A panic of that thread was told when it happened.
             let _ended = thread.join();
         }
@@ -134,8 +163,62 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(socket.into())
 }
 
-fn answer(api: &Api, request: Request) {
-    let reply = reply(api, &request);
+fn answer(api: &Api, request: Request, questions: &SyncSender<Question>) {
+    let reply = match judge(api, &request) {
+        Ok(Decision::Reply(reply)) => reply,
+        Ok(Decision::Recall(recall)) => match questions.try_send(Question { request, recall }) {
+            Ok(()) => return,
+            Err(mpsc::TrySendError::Full(question) | mpsc::TrySendError::Disconnected(question)) => {
+                return respond(question.request, no_answer("too many read the journal at the moment"));
+            }
+        },
+        // Calls and streams would be held, and this thread serves everybody.
+        Ok(Decision::Body(_)) => ApiError::new(Cause::Route, 405, "this socket answers GET only").reply(),
+        Ok(Decision::Follow(_)) => {
+            ApiError::new(Cause::Route, 404, "this socket has no stream: ask for /v1/messages").reply()
+        }
+        Err(error) => error.reply(),
+    };
+    respond(request, reply);
+}
+
+fn judge(api: &Api, request: &Request) -> Result<Decision, ApiError> {
+    let (path, query) = request.url().split_once('?').unwrap_or((request.url(), ""));
+    let head = Head {
+        method: request.method().as_str(),
+        path,
+        query,
+        authorization: None,
+        content_type: None,
+        last_event_id: None,
+        body: BodySize::Absent,
+    };
+    api.judge(&head, Source::Local).outcome
+}
+
+/// Until nobody can ask any more.
+fn answer_questions(api: &Api, asked: &Receiver<Question>, ended: &smol::channel::Receiver<()>) {
+    while let Ok(Question { request, recall }) = asked.recv() {
+        // Nothing waits for what is still to come: others have their questions, too.
+        let recalled = api.recall(recall, future::ready(()));
+        let late = async {
+            Timer::after(RECALL_TIMEOUT).await;
+            Ok(no_answer("the journal did not answer in time"))
+        };
+        let ending = async {
+            let _closed = ended.recv().await;
+            Ok(no_answer("the concentrator is stopping"))
+        };
+        let reply = smol::block_on(recalled.or(late).or(ending)).unwrap_or_else(|error| error.reply());
+        respond(request, reply);
+    }
+}
+
+fn no_answer(sentence: &'static str) -> Reply {
+    ApiError::new(Cause::Storage, 503, sentence).reply()
+}
+
+fn respond(request: Request, reply: Reply) {
     let headers = [("content-type", reply.content_type)]
         .into_iter()
         .chain(reply.header)
@@ -145,22 +228,4 @@ fn answer(api: &Api, request: Request) {
     let response = Response::new(reply.status.into(), headers, Cursor::new(reply.body), Some(length), None);
     // A command that went away needs no answer.
     let _gone = request.respond(response);
-}
-
-fn reply(api: &Api, request: &Request) -> Reply {
-    let (path, query) = request.url().split_once('?').unwrap_or((request.url(), ""));
-    let head = Head {
-        method: request.method().as_str(),
-        path,
-        query,
-        authorization: None,
-        content_type: None,
-        body: BodySize::Absent,
-    };
-    match api.judge(&head, Source::Local).outcome {
-        Ok(Decision::Reply(reply)) => reply,
-        Err(error) => error.reply(),
-        // A call would be held, and this thread serves everybody.
-        Ok(Decision::Body(_)) => ApiError::new(Cause::Route, 405, "this socket answers GET only").reply(),
-    }
 }

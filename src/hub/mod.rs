@@ -9,6 +9,7 @@ pub mod access_keeper;
 pub mod backend;
 mod dispatch;
 pub mod file_stamp;
+pub mod history;
 mod http_call;
 pub mod outbox;
 pub mod status;

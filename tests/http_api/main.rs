@@ -2,9 +2,13 @@
 #![cfg(test)]
 
 mod calls;
+mod commands;
 mod deadlines;
+mod fake_history;
 mod framing;
 mod local;
+mod messages;
 mod over_tls;
 mod refusals;
+mod stream;
 mod world;

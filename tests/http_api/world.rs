@@ -16,12 +16,15 @@ use iotsocketd::hub::CallAnswer;
 use iotsocketd::hub::access_file::{AccessFileCause, AccessFileError};
 use iotsocketd::hub::access_keeper::ReplaceError;
 use iotsocketd::hub::backend::{Backend, ObjectView, Pending, Presence};
+use iotsocketd::hub::history::History;
 use iotsocketd::hub::status::Status;
 use iotsocketd::net::AllowFrom;
 use iotsocketd::router::access::{AccessFault, AccessRefusal};
 use iotsocketd::wire::{AclItem, AuthKey, Format, GroupName, Uid};
 use ring::digest::{SHA256, digest};
 use smol::Executor;
+
+use super::fake_history::FakeHistory;
 
 pub const CENTRAL: &str = "20112233445566778899aabbccddeeff";
 /// Nothing that ends well takes so long; a deadline that does not fire does.
@@ -142,6 +145,7 @@ pub struct World {
     pub server: Server,
     pub api: Arc<Api>,
     pub hub: Arc<FakeHub>,
+    pub history: Arc<FakeHistory>,
     pub held: mpsc::Receiver<Held>,
     /// The threads of the executor end when it goes.
     _stop: smol::channel::Sender<()>,
@@ -195,6 +199,17 @@ pub fn fresh_certificate() -> (Arc<Certificates>, String) {
     (Arc::new(Certificates::load(&certificate, &key).unwrap()), made.cert.pem())
 }
 
+pub fn fake_hub() -> (Arc<FakeHub>, mpsc::Receiver<Held>) {
+    let (sender, held) = mpsc::channel();
+    let hub = FakeHub {
+        held: Mutex::new(sender),
+        waiting: Mutex::default(),
+        lists: Mutex::default(),
+        timeouts: Mutex::default(),
+    };
+    (Arc::new(hub), held)
+}
+
 pub fn world_with(settings: Settings, limits: Limits) -> World {
     world_of(settings, limits, fresh_certificate().0)
 }
@@ -206,18 +221,14 @@ pub fn world_of(settings: Settings, limits: Limits, certificates: Arc<Certificat
         let (executor, stopped) = (Arc::clone(&executor), stopped.clone());
         std::thread::spawn(move || smol::block_on(executor.run(stopped.recv())));
     }
-    let (sender, held) = mpsc::channel();
-    let hub = Arc::new(FakeHub {
-        held: Mutex::new(sender),
-        waiting: Mutex::default(),
-        lists: Mutex::default(),
-        timeouts: Mutex::default(),
-    });
-    let api = Arc::new(Api::new(Arc::clone(&hub) as Arc<dyn Backend>, settings));
+    let (hub, held) = fake_hub();
+    let history = Arc::new(FakeHistory::default());
+    let api = Api::new(Arc::clone(&hub) as Arc<dyn Backend>, settings);
+    let api = Arc::new(api.with_history(Arc::clone(&history) as Arc<dyn History>));
     let listener = smol::Async::<TcpListener>::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.get_ref().local_addr().unwrap();
     let server = Server::start(&executor, listener, certificates, Admission::new(limits), Arc::clone(&api));
-    World { address, server, api, hub, held, _stop: stop }
+    World { address, server, api, hub, history, held, _stop: stop }
 }
 
 pub fn world() -> World {
@@ -328,6 +339,10 @@ impl<S: Read + Write> Client<S> {
                 break;
             };
             headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+        }
+        if headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked") {
+            // Whoever asked for a stream reads its chunks.
+            return Answered { status, headers, body: String::new() };
         }
         let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
         while self.read.len() < length && status != 100 {

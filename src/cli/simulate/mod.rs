@@ -5,7 +5,7 @@ mod report;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, IsTerminal as _, Write};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use lexopt::prelude::*;
 
 use crate::cli::Failure;
+use crate::cli::progress::Progress;
 use crate::cli::table::grouped;
 use crate::client::Kind;
 use crate::client::load::{Load, LoadError, Plan, Rate, Report, Target};
@@ -64,8 +65,6 @@ const OBJECTS_MAX: usize = 20_000;
 const CALLERS_MAX: usize = 1_000;
 /// How often the end of the time and an interruption are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// How often the line of progress is written anew.
-const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
 /// What was typed.
 #[derive(Debug, Clone)]
@@ -256,32 +255,6 @@ pub fn simulate(
             Err(SimulateError::NobodyIn(objects, first.to_owned()))
         }
         _ => Ok(report),
-    }
-}
-
-/// A line on a terminal that is written over and over.
-struct Progress {
-    terminal: bool,
-    next: Instant,
-}
-
-impl Progress {
-    fn new() -> Self {
-        Self { terminal: io::stderr().is_terminal(), next: Instant::now() }
-    }
-
-    fn say(&mut self, text: impl FnOnce() -> String) {
-        if self.terminal && Instant::now() >= self.next {
-            self.next = Instant::now() + PROGRESS_EVERY;
-            // A terminal that has gone away is no reason to end the load.
-            let _written = write!(io::stderr(), "\r{}\x1b[K", text());
-        }
-    }
-
-    fn clear(&self) {
-        if self.terminal {
-            let _written = write!(io::stderr(), "\r\x1b[K");
-        }
     }
 }
 

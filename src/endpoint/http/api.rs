@@ -11,12 +11,14 @@ use serde::Serialize;
 use super::auth::{ApiKey, Keys, Right};
 use super::body::{self, CallRequest};
 use super::error::{ApiError, Cause};
+use super::messages::{Follow, Recall};
 use super::reply::Reply;
 use super::{metrics, query};
 use crate::endpoint::refusals::Refusals;
 use crate::hub::CallAnswer;
 use crate::hub::access_keeper::ReplaceError;
 use crate::hub::backend::{Backend, ObjectView};
+use crate::hub::history::History;
 use crate::hub::status::Status;
 use crate::net::AllowFrom;
 use crate::payload_json;
@@ -81,6 +83,8 @@ pub struct Head<'a> {
     pub authorization: Option<&'a [u8]>,
     /// The header's value.
     pub content_type: Option<&'a [u8]>,
+    /// The header's value.
+    pub last_event_id: Option<&'a [u8]>,
     /// What follows.
     pub body: BodySize,
 }
@@ -101,6 +105,10 @@ pub enum Decision {
     Reply(Reply),
     /// Read the body, then [`Api::finish`].
     Body(Expected),
+    /// Ask the history: [`Api::recall`].
+    Recall(Recall),
+    /// Ask the history for everything from now on.
+    Follow(Follow),
 }
 
 /// A body that is awaited.
@@ -128,12 +136,17 @@ enum Route<'a> {
     Objects,
     /// The UID, percent-encoded.
     Object(&'a str),
+    Messages,
+    /// The id, percent-encoded.
+    Message(&'a str),
+    Stream,
     Post(BodyRoute),
 }
 
 /// The API.
 pub struct Api {
     backend: Arc<dyn Backend>,
+    history: Option<Arc<dyn History>>,
     settings: Mutex<Arc<Settings>>,
     /// Counted by cause.
     pub refusals: Refusals<Cause>,
@@ -147,14 +160,20 @@ impl std::fmt::Debug for Api {
 }
 
 impl Api {
-    /// The API over this hub.
+    /// The API over this hub, without the routes of the history.
     pub fn new(backend: Arc<dyn Backend>, settings: Settings) -> Self {
         Self {
             backend,
+            history: None,
             settings: Mutex::new(Arc::new(settings)),
             refusals: Refusals::new("api"),
             local: Arc::new(ApiKey::unlimited("local", [0; 32])),
         }
+    }
+
+    /// The same with the routes of this history.
+    pub fn with_history(self, history: Arc<dyn History>) -> Self {
+        Self { history: Some(history), ..self }
     }
 
     /// The settings in force.
@@ -191,7 +210,7 @@ impl Api {
                 "this source address may not use the API: [api] allow_from does not name it",
             ));
         }
-        let route = route(head.path);
+        let route = route(head.path).filter(|route| self.history.is_some() || !is_of_history(route));
         if !is_open(&route, source) {
             let found = match source {
                 Source::Local => Some(&self.local),
@@ -205,7 +224,7 @@ impl Api {
                 return Err(forbidden("this key may not be used from this source address"));
             }
         }
-        let route = route.ok_or_else(|| ApiError::new(Cause::Route, 404, "there is nothing at this path"))?;
+        let route = route.ok_or_else(nothing_here)?;
         check_method(&route, head.method)?;
         // Only open routes come here without a key, and they ask for no right.
         let Some(key) = key.as_ref() else {
@@ -226,6 +245,11 @@ impl Api {
             Route::Status => Ok(Decision::Reply(Reply::json(200, &self.status()))),
             Route::Objects => self.objects(head.query, key).map(Decision::Reply),
             Route::Object(uid) => self.object(uid, key).map(Decision::Reply),
+            Route::Messages => Recall::page(head.query, key, settings.max_wait).map(Decision::Recall),
+            Route::Message(id) => Recall::one(id, key).map(Decision::Recall),
+            Route::Stream => {
+                Follow::new(head.query, head.last_event_id, key, &settings).map(Decision::Follow)
+            }
             Route::Post(route) => {
                 let limit = match route {
                     BodyRoute::Request => settings.max_body,
@@ -266,6 +290,15 @@ impl Api {
         }
     }
 
+    /// What the history says. A page that may wait for its first message waits until `enough` resolves at most.
+    pub async fn recall(&self, recall: Recall, enough: impl Future<Output = ()>) -> Result<Reply, ApiError> {
+        recall.answer(self.history()?.as_ref(), enough).await
+    }
+
+    pub(super) fn history(&self) -> Result<&Arc<dyn History>, ApiError> {
+        self.history.as_ref().ok_or_else(nothing_here)
+    }
+
     /// What the concentrator is doing, the API's own refusals included.
     pub fn status(&self) -> Status {
         let mut status = self.backend.status();
@@ -295,7 +328,7 @@ impl Api {
             next: Option<String>,
         }
         let after = query::uid(query, "after")?;
-        let limit = query::limit(query, PAGE_MAX, PAGE_MAX)?;
+        let limit = query::count(query, "limit", PAGE_MAX)?.unwrap_or(PAGE_MAX);
         // One more than asked for tells whether another page follows.
         let mut objects = self.backend.objects(after, limit + 1, &key.groups);
         let more = objects.len() > limit;
@@ -324,15 +357,22 @@ fn route(path: &str) -> Option<Route<'_>> {
         "/request" => Some(Route::Post(BodyRoute::Request)),
         "/acl" => Some(Route::Post(BodyRoute::Acl)),
         "/v1/objects" => Some(Route::Objects),
+        "/v1/messages" => Some(Route::Messages),
+        "/v1/stream" => Some(Route::Stream),
         "/v1/status" => Some(Route::Status),
         "/healthz" => Some(Route::Health),
         "/readyz" => Some(Route::Ready),
         "/metrics" => Some(Route::Metrics),
         other => {
-            let uid = other.strip_prefix("/v1/objects/")?;
-            (!uid.is_empty() && !uid.contains('/')).then_some(Route::Object(uid))
+            let one =
+                |prefix| other.strip_prefix(prefix).filter(|name| !name.is_empty() && !name.contains('/'));
+            one("/v1/objects/").map(Route::Object).or_else(|| one("/v1/messages/").map(Route::Message))
         }
     }
+}
+
+fn is_of_history(route: &Route<'_>) -> bool {
+    matches!(route, Route::Messages | Route::Message(_) | Route::Stream)
 }
 
 /// Whether the route asks for no key.
@@ -351,6 +391,7 @@ fn right(route: &Route<'_>) -> Option<Right> {
     match route {
         Route::Health | Route::Ready => None,
         Route::Metrics | Route::Status | Route::Objects | Route::Object(_) => Some(Right::Read),
+        Route::Messages | Route::Message(_) | Route::Stream => Some(Right::Read),
         Route::Post(BodyRoute::Request) => Some(Right::Request),
         Route::Post(BodyRoute::Acl) => Some(Right::Admin),
     }
@@ -402,6 +443,10 @@ fn unauthorized() -> ApiError {
         "an Authorization header with \"Bearer\" and the central's key or an API key is needed",
     )
     .with_header("www-authenticate", "Bearer")
+}
+
+fn nothing_here() -> ApiError {
+    ApiError::new(Cause::Route, 404, "there is nothing at this path")
 }
 
 fn unknown_object() -> ApiError {

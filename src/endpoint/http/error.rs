@@ -16,7 +16,7 @@ pub enum Cause {
     Route,
     /// 403: the key lacks the right.
     Right,
-    /// 404: no such object, or none that the key sees.
+    /// 404: no such object or message, or none that the key sees.
     Object,
     /// 415.
     MediaType,
@@ -30,7 +30,7 @@ pub enum Cause {
     SlowBody,
     /// 502: the object's answer is not what its format says.
     Answer,
-    /// 503: the access list could not be written.
+    /// 503: the access list could not be written, or the journal not read.
     Storage,
     /// Content-Length beside Transfer-Encoding.
     Framing,

@@ -2,7 +2,8 @@
 //!
 //! [`api`] turns request values into replies and knows no socket: the HTTPS server and the local maintenance
 //! socket share it. [`server`] owns the sockets: places, TLS, deadlines, framing. [`auth`] knows keys and
-//! rights, `body` reads what is posted, `metrics` writes Prometheus text.
+//! rights, `body` reads what is posted, `messages` and `events` give what was recorded, `metrics` writes Prometheus
+//! text.
 //!
 //! Refusals come in one order, see [`api::Api::judge`]; each is counted by cause and told in the log.
 
@@ -10,11 +11,14 @@ pub mod api;
 pub mod auth;
 mod body;
 mod error;
+mod events;
 mod guarded;
+mod messages;
 mod metrics;
 mod query;
 mod reply;
 pub mod server;
 
 pub use error::{ApiError, Cause};
+pub use messages::{Follow, Recall};
 pub use reply::Reply;

@@ -1,9 +1,12 @@
 //! Paths and queries: percent-encoding, and values that are refused by name.
 
 use std::borrow::Cow;
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 use super::error::ApiError;
-use crate::wire::Uid;
+use crate::wire::{GroupName, Uid};
 
 /// Undoes percent-encoding; `None` if it is broken or what it says is not UTF-8.
 pub fn decode(text: &str) -> Option<Cow<'_, str>> {
@@ -45,16 +48,69 @@ pub fn value(query: &str, name: &str) -> Result<Option<String>, ApiError> {
     Ok(found)
 }
 
-/// A whole number from 1 to `max`; without the name: `otherwise`.
-pub fn limit(query: &str, max: usize, otherwise: usize) -> Result<usize, ApiError> {
-    let Some(text) = value(query, "limit")? else {
-        return Ok(otherwise);
+/// Digits only: `parse` alone would take a sign.
+pub fn number(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+/// A whole number from 1 to `max`; the name left out: none.
+pub fn count(query: &str, name: &str, max: usize) -> Result<Option<usize>, ApiError> {
+    let Some(text) = value(query, name)? else {
+        return Ok(None);
     };
-    // Digits only: `parse` alone would take a sign.
-    let number = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
-    number.filter(|number| (1..=max).contains(number)).ok_or_else(|| {
-        ApiError::content(format!("\"limit\" in the query must be a whole number from 1 to {max}"))
+    let count = number(&text).and_then(|number| usize::try_from(number).ok());
+    count.filter(|count| (1..=max).contains(count)).map(Some).ok_or_else(|| {
+        ApiError::content(format!("\"{name}\" in the query must be a whole number from 1 to {max}"))
     })
+}
+
+/// A length of time with its unit, as in the configuration; the name left out: none.
+pub fn span(query: &str, name: &str) -> Result<Option<Duration>, ApiError> {
+    let Some(text) = value(query, name)? else {
+        return Ok(None);
+    };
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (digits, unit) = text.split_at_checked(digits).unwrap_or_default();
+    let millis = match unit {
+        "ms" => Some(1),
+        "s" => Some(1000),
+        "min" => Some(60_000),
+        "h" => Some(3_600_000),
+        "d" => Some(86_400_000),
+        _ => None,
+    };
+    let whole = (!digits.is_empty()).then(|| digits.parse().unwrap_or(u64::MAX));
+    // One too long for the machine is as good as the longest.
+    whole
+        .zip(millis)
+        .map(|(whole, millis)| Some(Duration::from_millis(whole.saturating_mul(millis))))
+        .ok_or_else(|| {
+            ApiError::content(format!("\"{name}\" in the query must be a time like 500ms, 20s or 1min"))
+        })
+}
+
+/// A moment in microseconds since 1970; the name left out or empty: none.
+pub fn time(query: &str, name: &str) -> Result<Option<i64>, ApiError> {
+    let Some(text) = value(query, name)?.filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    // The plus of an offset, typed as it is, comes out of a query as a space.
+    let moment = text.replace(' ', "+").parse::<Timestamp>();
+    moment.map(|moment| Some(moment.as_microsecond())).map_err(|_| {
+        ApiError::content(format!(
+            "\"{name}\" in the query must be a time with its offset as in RFC 3339, like 2026-11-21T18:52:42Z"
+        ))
+    })
+}
+
+/// A group; the name left out or empty: none.
+pub fn group(query: &str, name: &str) -> Result<Option<GroupName>, ApiError> {
+    match value(query, name)?.filter(|text| !text.is_empty()) {
+        None => Ok(None),
+        Some(text) => GroupName::parse(&text)
+            .map(Some)
+            .map_err(|error| ApiError::content(format!("\"{name}\" in the query {error}"))),
+    }
 }
 
 /// A UID; the name left out or empty: none.
@@ -90,14 +146,56 @@ mod tests {
         }
     }
 
+    fn assert_refused<T: std::fmt::Debug>(result: Result<T, ApiError>, name: &str, text: &str) {
+        let error = result.expect_err(text);
+        assert!(error.status == 400 && error.sentence.contains(&format!("\"{name}\"")), "{text}");
+    }
+
     #[test]
-    fn limits_are_whole_numbers_in_their_range() {
-        assert_eq!(limit("", 1000, 100).unwrap(), 100);
-        assert_eq!(limit("limit=1000", 1000, 100).unwrap(), 1000);
+    fn counts_are_whole_numbers_in_their_range() {
+        assert_eq!(count("", "limit", 1000).unwrap(), None);
+        assert_eq!(count("limit=1000", "limit", 1000).unwrap(), Some(1000));
         for bad in ["0", "1001", "-1", "+1", "1.0", "", "x", "99999999999999999999999"] {
-            let error = limit(&format!("limit={bad}"), 1000, 100).unwrap_err();
-            assert!(error.status == 400 && error.sentence.contains("\"limit\""), "{bad}");
+            assert_refused(count(&format!("limit={bad}"), "limit", 1000), "limit", bad);
         }
+    }
+
+    #[test]
+    fn spans_have_a_unit() {
+        let span = |text: &str| span(&format!("wait={text}"), "wait");
+        for (text, seconds) in
+            [("0s", 0.0), ("500ms", 0.5), ("20s", 20.0), ("2min", 120.0), ("1h", 3600.0), ("1d", 86_400.0)]
+        {
+            assert_eq!(span(text).unwrap().unwrap().as_secs_f64(), seconds, "{text}");
+        }
+        assert!(span("99999999999999999999999s").unwrap().unwrap().as_secs() > 1 << 50);
+        for bad in ["", "20", "s", "-1s", "1.5s", "1 s", "1w", "é"] {
+            assert_refused(span(bad), "wait", bad);
+        }
+    }
+
+    #[test]
+    fn times_have_an_offset() {
+        let time = |text: &str| time(&format!("from={text}"), "from");
+        for same in [
+            "2026-11-21T18:52:42.5Z",
+            "2026-11-21T19:52:42.5+01:00",
+            "2026-11-21T19%3A52%3A42.500%2B01:00",
+            "2026-11-21T17:52:42.5-01:00",
+        ] {
+            assert_eq!(time(same).unwrap(), Some(1_795_287_162_500_000), "{same}");
+        }
+        assert_eq!(time("").unwrap(), None);
+        for bad in ["yesterday", "2026-11-21", "2026-11-21T18:52:42", "2026-13-21T18:52:42Z", "0", "é"] {
+            assert_refused(time(bad), "from", bad);
+        }
+    }
+
+    #[test]
+    fn groups_have_at_most_16_bytes() {
+        assert_eq!(group("group=a%20b", "group").unwrap(), Some(GroupName::parse("a b").unwrap()));
+        assert_eq!(group("group=", "group").unwrap(), None);
+        assert_refused(group("group=12345678901234567", "group"), "group", "too long");
     }
 
     #[test]

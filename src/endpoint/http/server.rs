@@ -16,14 +16,15 @@ use std::time::{Duration, Instant};
 
 use async_io::Timer;
 use futures_rustls::TlsAcceptor;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Either, Full};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING,
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING,
 };
 use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::{Request, Response, StatusCode};
+use smol::channel::{Receiver, Sender};
 use smol::future::FutureExt;
 use smol::io::AsyncReadExt;
 use smol::{Async, Executor, Task};
@@ -31,7 +32,9 @@ use smol_hyper::rt::SmolTimer;
 
 use super::api::{Api, BodySize, Decision, Expected, Head, Settings, Source, too_large};
 use super::error::{ApiError, Cause};
+use super::events::{EventBody, events};
 use super::guarded::{Guarded, Watch};
+use super::messages::{Follow, Recall};
 use super::reply::Reply;
 use crate::endpoint::admission::{Admission, Limits, Permit};
 use crate::endpoint::stream::{Metered, Stream};
@@ -39,6 +42,8 @@ use crate::endpoint::tls::Certificates;
 
 /// Bytes of a request's header at most: more is 431. hyper's buffer of a connection holds as many.
 pub const HEADER_MAX: usize = 16 * 1024;
+/// What a reader of events says when it comes back.
+const LAST_EVENT_ID: &str = "last-event-id";
 /// Pause after a failed accept: without descriptors it would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// After a refusal the client may still be sending; closing on unread bytes would tear the answer away from it.
@@ -49,7 +54,7 @@ const LINGER_BYTES: usize = 1 << 20;
 /// The listening API. Dropping it stops the listening; connections go on.
 pub struct Server {
     accepting: Option<Task<()>>,
-    drain: smol::channel::Sender<Infallible>,
+    drain: Sender<Infallible>,
     admission: Admission,
 }
 
@@ -60,7 +65,7 @@ struct Shared {
     admission: Admission,
     certificates: Arc<Certificates>,
     /// Closed when the server drains.
-    drain: smol::channel::Receiver<Infallible>,
+    drain: Receiver<Infallible>,
 }
 
 impl Server {
@@ -158,12 +163,13 @@ async fn serve_http(shared: Shared, settings: Arc<Settings>, stream: Stream, pee
         .max_buf_size(HEADER_MAX);
     drop(settings);
     let service = {
-        let (api, watch) = (Arc::clone(&api), Arc::clone(&watch));
+        let (api, watch, drain) = (Arc::clone(&api), Arc::clone(&watch), drain.clone());
         hyper::service::service_fn(move |request| {
-            let (api, watch, admission) = (Arc::clone(&api), Arc::clone(&watch), admission.clone());
-            Box::pin(
-                async move { Ok::<_, Infallible>(respond(&api, &watch, &admission, peer, request).await) },
-            )
+            let (api, watch, drain) = (Arc::clone(&api), Arc::clone(&watch), drain.clone());
+            let admission = admission.clone();
+            Box::pin(async move {
+                Ok::<_, Infallible>(respond(&api, &watch, &admission, drain, peer, request).await)
+            })
         })
     };
     let mut connection = builder.serve_connection(io, service);
@@ -228,36 +234,53 @@ async fn linger(mut stream: Stream) {
 enum Ready {
     Reply(Reply),
     Finish(Expected, Bytes),
+    Recall(Recall),
+    Follow(Follow),
 }
 
+/// An answer that is there, or one that goes on.
+enum Answer {
+    Whole(Reply),
+    Events(EventBody),
+}
+
+type AnswerBody = Either<Full<Bytes>, EventBody>;
+
 async fn respond(
-    api: &Api,
+    api: &Arc<Api>,
     watch: &Watch,
     admission: &Admission,
+    drain: Receiver<Infallible>,
     peer: IpAddr,
     request: Request<Incoming>,
-) -> Response<Full<Bytes>> {
+) -> Response<AnswerBody> {
     let (head, mut body) = request.into_parts();
-    let ready = match judge(api, watch, admission, peer, &head, &body) {
+    let judged = judge(api, watch, admission, peer, &head, &body);
+    // Held calls keep nothing of their request: its head and body share hyper's buffer.
+    drop(head);
+    let ready = match judged {
         Ok(Decision::Body(expected)) => {
-            // Held calls keep nothing of their request: its head and body share hyper's buffer.
-            drop(head);
             let timeout = api.settings().body_timeout;
             read_body(&mut body, &expected, timeout).await.map(|whole| Ready::Finish(expected, whole))
         }
         Ok(Decision::Reply(reply)) => Ok(Ready::Reply(reply)),
+        Ok(Decision::Recall(recall)) => Ok(Ready::Recall(recall)),
+        Ok(Decision::Follow(follow)) => Ok(Ready::Follow(follow)),
         Err(error) => Err(error),
     };
     // What follows an unread body cannot be told from it.
     let is_unread = ready.is_err() && !body.is_end_stream();
     drop(body);
     let replied = match ready {
-        Ok(Ready::Reply(reply)) => Ok(reply),
-        Ok(Ready::Finish(expected, whole)) => api.finish(expected, whole).await,
+        Ok(Ready::Reply(reply)) => Ok(Answer::Whole(reply)),
+        Ok(Ready::Finish(expected, whole)) => api.finish(expected, whole).await.map(Answer::Whole),
+        Ok(Ready::Recall(recall)) => recall_until(api, recall, &drain).await.map(Answer::Whole),
+        Ok(Ready::Follow(follow)) => events(api, follow, drain, peer).await.map(Answer::Events),
         Err(error) => Err(error),
     };
     let error = match replied {
-        Ok(reply) => return response(reply, false),
+        Ok(Answer::Whole(reply)) => return response(reply, false),
+        Ok(Answer::Events(body)) => return event_response(body),
         Err(error) => error,
     };
     api.refusals.note(error.cause, &peer, &error.sentence);
@@ -308,6 +331,7 @@ fn judge(
         query: request.uri.query().unwrap_or_default(),
         authorization: value(AUTHORIZATION),
         content_type: value(CONTENT_TYPE),
+        last_event_id: headers.get(LAST_EVENT_ID).map(HeaderValue::as_bytes),
         body: size,
     };
     let judgement = api.judge(&head, Source::Network(peer));
@@ -352,8 +376,28 @@ async fn read_body(body: &mut Incoming, expected: &Expected, timeout: Duration) 
     Ok(body)
 }
 
-fn response(reply: Reply, close: bool) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(reply.body)));
+/// A page, which waits for its first message as long as its asker wants, or until the server drains.
+async fn recall_until(api: &Api, recall: Recall, drain: &Receiver<Infallible>) -> Result<Reply, ApiError> {
+    let wait = recall.wait;
+    let late = async {
+        Timer::after(wait).await;
+    };
+    let drained = async {
+        let _closed = drain.recv().await;
+    };
+    api.recall(recall, late.or(drained)).await
+}
+
+fn event_response(body: EventBody) -> Response<AnswerBody> {
+    let mut response = Response::new(Either::Right(body));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn response(reply: Reply, close: bool) -> Response<AnswerBody> {
+    let mut response = Response::new(Either::Left(Full::new(Bytes::from(reply.body))));
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(reply.content_type));

@@ -95,6 +95,7 @@ fn post(api: &Api, path: &str, body: &[u8]) -> Option<Reply> {
         query: "",
         authorization: None,
         content_type: Some(b"application/json"),
+        last_event_id: None,
         body: BodySize::Known(body.len() as u64),
     };
     let Ok(Decision::Body(expected)) = api.judge(&head, Source::Local).outcome else { return None };

@@ -1,0 +1,234 @@
+//! What was recorded, by sequence number, time, object, group and kind: pages, one message, and where a stream begins.
+
+use std::fmt::Write as _;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_io::Timer;
+use smol::future::FutureExt;
+
+use super::api::Settings;
+use super::auth::ApiKey;
+use super::error::{ApiError, Cause};
+use super::query;
+use super::reply::Reply;
+use crate::hub::backend::Pending;
+use crate::hub::history::{History, HistoryError, Kind, MessageId, MessageQuery, Page};
+use crate::journal::Seq;
+
+/// Messages of one page, at most and unless asked otherwise.
+const PAGE_MAX: usize = 1000;
+const PAGE_USUAL: usize = 100;
+/// A page ends with the message that brings its payloads to so many bytes: as JSON that may be four times as many.
+const PAGE_BYTES: usize = 1 << 20;
+/// The same for one piece of a stream, which waits in memory for a slow reader.
+const PIECE_MAX: usize = 100;
+const PIECE_BYTES: usize = 32 * 1024;
+/// The JSON of a page without its messages, and of a message without its payload, roughly.
+const PAGE_ROOM: usize = 48;
+const MESSAGE_ROOM: usize = 320;
+/// Bytes of JSON that are made in one turn.
+const TURN_BYTES: usize = 64 * 1024;
+/// Whoever waits anyway asks again after so long if too many others asked at once.
+const BUSY_PAUSE: Duration = Duration::from_millis(250);
+
+/// What is asked of the history.
+#[derive(Debug)]
+pub struct Recall {
+    ask: Ask,
+    key: Arc<ApiKey>,
+    /// How long the asker waits for the first message; zero: not at all.
+    pub wait: Duration,
+}
+
+#[derive(Debug)]
+enum Ask {
+    Page(MessageQuery),
+    One(MessageId),
+}
+
+/// A stream that is asked for.
+#[derive(Debug)]
+pub struct Follow {
+    pub(super) query: MessageQuery,
+    /// The last message that the reader has, if it names it by its id.
+    resume: Option<MessageId>,
+    key: Arc<ApiKey>,
+    /// Under which the key was judged.
+    pub(super) settings: Arc<Settings>,
+}
+
+impl Recall {
+    /// The page that a query asks for.
+    pub(super) fn page(query: &str, key: &Arc<ApiKey>, max_wait: Duration) -> Result<Self, ApiError> {
+        let mut asked = filters(query, key)?;
+        asked.limit = query::count(query, "limit", PAGE_MAX)?.unwrap_or(PAGE_USUAL);
+        asked.bytes = PAGE_BYTES;
+        if let Some(last) = query::count(query, "last", PAGE_MAX)? {
+            (asked.limit, asked.newest) = (last, true);
+        }
+        let wait = query::span(query, "wait")?.unwrap_or_default().min(max_wait);
+        Ok(Self { ask: Ask::Page(asked), key: Arc::clone(key), wait })
+    }
+
+    /// The one message that a path names.
+    pub(super) fn one(encoded: &str, key: &Arc<ApiKey>) -> Result<Self, ApiError> {
+        let id = query::decode(encoded).and_then(|text| MessageId::parse(&text)).ok_or_else(|| {
+            ApiError::content("the id in the path must be a message's: 36 characters as in \"id\"")
+        })?;
+        Ok(Self { ask: Ask::One(id), key: Arc::clone(key), wait: Duration::ZERO })
+    }
+
+    /// The answer. A page that is empty is held until there is something to give, or until `enough` resolves.
+    pub async fn answer(
+        self,
+        history: &dyn History,
+        enough: impl Future<Output = ()>,
+    ) -> Result<Reply, ApiError> {
+        let mut query = match self.ask {
+            Ask::Page(query) => query,
+            Ask::One(id) => {
+                let found = history.message(id).await.map_err(unreadable)?;
+                let message =
+                    found.filter(|message| self.key.sees(message.group)).ok_or_else(unknown_message)?;
+                let mut text = String::new();
+                message.write_json(&mut text);
+                return Ok(Reply::json_text(200, text));
+            }
+        };
+        let mut enough = pin!(enough);
+        loop {
+            let asked = history.messages(query.clone()).await;
+            let again: Pending<()> = match &asked {
+                Ok(page) if page.messages.is_empty() => {
+                    // What was looked through needs no second look. It never goes backwards, whatever lies ahead.
+                    query.after = query.after.max(page.next);
+                    history.wait_beyond(query.after)
+                }
+                Err(HistoryError::Busy) => Box::pin(busy_pause()),
+                _ => return page_reply(asked, query.after).await,
+            };
+            let is_over = async {
+                enough.as_mut().await;
+                true
+            };
+            let is_worth_a_look = async {
+                again.await;
+                false
+            };
+            if self.wait.is_zero() || is_over.or(is_worth_a_look).await {
+                return page_reply(asked, query.after).await;
+            }
+        }
+    }
+}
+
+/// While others are served.
+pub(super) async fn busy_pause() {
+    Timer::after(BUSY_PAUSE).await;
+}
+
+/// `{"messages": […], "next": …}`. It may be long: whoever else has work on this thread gets a turn now and then.
+async fn page_reply(asked: Result<Page, HistoryError>, after: Seq) -> Result<Reply, ApiError> {
+    let page = asked.map_err(unreadable)?;
+    let room: usize = page.messages.iter().map(|message| MESSAGE_ROOM + message.payload.len()).sum();
+    let mut out = String::with_capacity(PAGE_ROOM + room);
+    out.push_str("{\"messages\":[");
+    let mut turn = TURN_BYTES;
+    for (index, message) in page.messages.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        message.write_json(&mut out);
+        if out.len() > turn {
+            turn = out.len() + TURN_BYTES;
+            smol::future::yield_now().await;
+        }
+    }
+    // Writing into a string cannot fail.
+    let _written = write!(out, "],\"next\":{}}}", page.next.max(after));
+    Ok(Reply::json_text(200, out))
+}
+
+impl Follow {
+    /// The stream that a query asks for; `last_event_id` is the header's value, which a reader that comes back sends.
+    pub(super) fn new(
+        query: &str,
+        last_event_id: Option<&[u8]>,
+        key: &Arc<ApiKey>,
+        settings: &Arc<Settings>,
+    ) -> Result<Self, ApiError> {
+        let mut asked = filters(query, key)?;
+        (asked.limit, asked.bytes) = (PIECE_MAX, PIECE_BYTES);
+        let last = last_event_id.map_or(Ok(""), |value| std::str::from_utf8(value).map(str::trim));
+        let mut resume = None;
+        match last {
+            Ok("") => {}
+            Ok(text) => match (query::number(text), MessageId::parse(text)) {
+                (Some(seq), _) => asked.after = seq,
+                (None, Some(id)) => resume = Some(id),
+                (None, None) => return Err(bad_last_event_id()),
+            },
+            Err(_) => return Err(bad_last_event_id()),
+        }
+        Ok(Self { query: asked, resume, key: Arc::clone(key), settings: Arc::clone(settings) })
+    }
+
+    /// Finds the place of the message that the reader has.
+    pub(super) async fn locate(mut self, history: &dyn History) -> Result<Self, ApiError> {
+        if let Some(id) = self.resume.take() {
+            let found = history.message(id).await.map_err(unreadable)?;
+            let message = found.filter(|message| self.key.sees(message.group)).ok_or_else(unknown_message)?;
+            self.query.after = message.seq;
+        }
+        Ok(self)
+    }
+}
+
+/// What page and stream have in common. What is empty is not asked for.
+fn filters(query: &str, key: &ApiKey) -> Result<MessageQuery, ApiError> {
+    let mut asked = MessageQuery::all(PAGE_USUAL, PAGE_BYTES);
+    asked.after = seq(query)?;
+    asked.uid = query::uid(query, "uid")?;
+    asked.groups = match query::group(query, "group")? {
+        Some(group) => Some(Vec::from_iter(key.sees(group).then_some(group))),
+        // A key without groups sees all of them.
+        None => Some(key.groups.clone()).filter(|groups| !groups.is_empty()),
+    };
+    asked.kind = kind(query)?;
+    asked.from_us = query::time(query, "from")?;
+    asked.to_us = query::time(query, "to")?;
+    Ok(asked)
+}
+
+fn seq(query: &str) -> Result<Seq, ApiError> {
+    let Some(text) = query::value(query, "after")? else { return Ok(0) };
+    query::number(&text).ok_or_else(|| {
+        ApiError::content("\"after\" in the query must be a whole number, a message's \"seq\" or 0")
+    })
+}
+
+fn kind(query: &str) -> Result<Option<Kind>, ApiError> {
+    let Some(text) = query::value(query, "kind")?.filter(|text| !text.is_empty()) else { return Ok(None) };
+    Kind::ALL.into_iter().find(|kind| kind.name() == text).map(Some).ok_or_else(|| {
+        let names: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        ApiError::content(format!("\"kind\" in the query must be one of {}", names.join(", ")))
+    })
+}
+
+fn bad_last_event_id() -> ApiError {
+    ApiError::content("\"Last-Event-ID\" must be a message's \"seq\" or \"id\"")
+}
+
+fn unknown_message() -> ApiError {
+    ApiError::new(Cause::Object, 404, "there is no message with this id, or none that this key may see")
+}
+
+fn unreadable(error: HistoryError) -> ApiError {
+    let after = match error {
+        HistoryError::Busy => "1",
+        HistoryError::Storage(_) => "5",
+    };
+    ApiError::new(Cause::Storage, 503, error.to_string()).with_header("retry-after", after)
+}

@@ -1,0 +1,195 @@
+//! What was recorded, as the API, the stream, the commands and subscribers see it.
+//!
+//! [`History`] is what they ask; whoever keeps the records answers. Only what is on flash is ever told. The JSON of a
+//! message is made here, so that it is the same wherever it appears.
+
+mod json;
+mod recorded;
+
+use std::fmt;
+
+use super::backend::Pending;
+use crate::journal::Seq;
+use crate::wire::{Format, GroupName, Uid};
+
+pub use crate::journal::record::{Kind, State, Via};
+pub use crate::journal::stamp::MessageId;
+pub use crate::journal::stored::ShownClock as Clock;
+
+/// What is kept. Nothing in here blocks: the futures are driven by whoever asked, and may be dropped at any time.
+pub trait History: Send + Sync + 'static {
+    /// The messages that match, in order of insertion. The page is empty only if none does.
+    fn messages(&self, query: MessageQuery) -> Pending<Result<Page, HistoryError>>;
+    /// One message with its trace; `None`: there is none with this id, or no more.
+    fn message(&self, id: MessageId) -> Pending<Result<Option<MessageView>, HistoryError>>;
+    /// Resolves when there is something behind this number, whatever it is; at once if there is.
+    fn wait_beyond(&self, seq: Seq) -> Pending<()>;
+}
+
+/// Which messages are asked for; what is `None` does not limit them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageQuery {
+    /// Only what has a larger number. May lie behind everything that there is.
+    pub after: Seq,
+    /// Messages at most.
+    pub limit: usize,
+    /// The page ends early with the message that brings its payloads to so many bytes.
+    pub bytes: usize,
+    /// Gives the last ones that match instead of the first, still in order of insertion.
+    pub newest: bool,
+    /// Only of this object.
+    pub uid: Option<Uid>,
+    /// Only of these groups; of an empty list of groups there is nothing. What the asking key may not see is not among
+    /// them, and a message without a group is in none of them.
+    pub groups: Option<Vec<GroupName>>,
+    /// Only of this kind.
+    pub kind: Option<Kind>,
+    /// Only from this moment on, in microseconds since 1970; by the corrected time.
+    pub from_us: Option<i64>,
+    /// Only before this moment, in microseconds since 1970; by the corrected time.
+    pub to_us: Option<i64>,
+}
+
+impl MessageQuery {
+    /// Everything that there is, so much at a time.
+    pub fn all(limit: usize, bytes: usize) -> Self {
+        Self {
+            after: 0,
+            limit,
+            bytes,
+            newest: false,
+            uid: None,
+            groups: None,
+            kind: None,
+            from_us: None,
+            to_us: None,
+        }
+    }
+}
+
+/// Some of the messages that were asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// In order of insertion.
+    pub messages: Vec<MessageView>,
+    /// Up to here nothing that matches was left out: where the next page goes on. The number of the last message if the
+    /// page was full, else the last number that is on flash, wherever `after` lies.
+    pub next: Seq,
+}
+
+/// A message.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MessageView {
+    /// A UUIDv7 by its first time.
+    pub id: MessageId,
+    /// Its place in the order of insertion.
+    pub seq: Seq,
+    /// Microseconds since 1970 in UTC; corrected, if its machine learnt the time later.
+    pub time_us: i64,
+    /// What that time is worth.
+    pub clock: Clock,
+    /// What kind of message it is.
+    pub kind: Kind,
+    /// Whose it is.
+    pub uid: Uid,
+    /// Its group when it came in.
+    pub group: GroupName,
+    /// Which way it came in.
+    pub via: Via,
+    /// What its payload claims to be.
+    pub format: Format,
+    /// What it carried.
+    pub payload: Vec<u8>,
+    /// What became of it so far.
+    pub state: State,
+    /// The partner that it came from.
+    pub source: Option<String>,
+    /// What the partner's network says about it: JSON.
+    pub network: Option<Vec<u8>>,
+    /// What happened to it, if that was asked for.
+    pub trace: Option<Vec<TraceEvent>>,
+}
+
+/// Shows how long the payload is and none of it.
+impl fmt::Debug for MessageView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MessageView")
+            .field("id", &self.id)
+            .field("seq", &self.seq)
+            .field("kind", &self.kind)
+            .field("uid", &self.uid)
+            .field("group", &self.group)
+            .field("payload_len", &self.payload.len())
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What happened to a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It came in.
+    Received,
+    /// It is on flash.
+    Stored,
+    /// It was handed to a destination.
+    Sent,
+    /// A destination has it.
+    Delivered,
+    /// A destination, or the policy, did not want it.
+    Refused,
+    /// Its time was up.
+    Expired,
+    /// It had to make room.
+    Dropped,
+}
+
+impl Outcome {
+    /// Its name in the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::Stored => "stored",
+            Self::Sent => "sent",
+            Self::Delivered => "delivered",
+            Self::Refused => "refused",
+            Self::Expired => "expired",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+/// Something that happened to a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceEvent {
+    /// Microseconds since 1970 in UTC.
+    pub time_us: i64,
+    /// What happened.
+    pub event: Outcome,
+    /// The destination.
+    pub to: Option<String>,
+    /// Which attempt it was, from 1.
+    pub attempt: Option<u32>,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HistoryError {
+    /// Too many questions wait already: ask again.
+    Busy,
+    /// The medium gives nothing; what it said.
+    Storage(String),
+}
+
+impl fmt::Display for HistoryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy => f.write_str("too many read the journal at the moment: ask again"),
+            Self::Storage(said) => write!(f, "the journal cannot be read ({said}): see the log"),
+        }
+    }
+}
+
+impl std::error::Error for HistoryError {}
