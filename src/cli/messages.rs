@@ -7,7 +7,7 @@ use super::recall::{FILTERS, Filter, Journal, Page, Running, Shown, filter_help,
 use super::{Failure, output};
 use crate::hub::history::MessageId;
 
-pub(super) const SUMMARY: &str = "messages in the journal";
+pub(super) const SUMMARY: &str = "messages of the journal, once one is kept";
 pub(super) const HELP: &str = concat!(
     "\
 Usage: iotsocketd messages [OPTIONS]
@@ -27,7 +27,7 @@ Example:
 "
 );
 
-pub(super) const TRACE_SUMMARY: &str = "one message, and what became of it";
+pub(super) const TRACE_SUMMARY: &str = "one message of the journal, and what became of it";
 pub(super) const TRACE_HELP: &str = "\
 Usage: iotsocketd trace ID [--config FILE] [--json]
 

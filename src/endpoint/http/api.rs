@@ -210,7 +210,7 @@ impl Api {
                 "this source address may not use the API: [api] allow_from does not name it",
             ));
         }
-        let route = route(head.path).filter(|route| self.history.is_some() || !is_of_history(route));
+        let route = route(head.path);
         if !is_open(&route, source) {
             let found = match source {
                 Source::Local => Some(&self.local),
@@ -225,6 +225,9 @@ impl Api {
             }
         }
         let route = route.ok_or_else(nothing_here)?;
+        if self.history.is_none() && is_of_history(&route) {
+            return Err(no_history());
+        }
         check_method(&route, head.method)?;
         // Only open routes come here without a key, and they ask for no right.
         let Some(key) = key.as_ref() else {
@@ -296,7 +299,7 @@ impl Api {
     }
 
     pub(super) fn history(&self) -> Result<&Arc<dyn History>, ApiError> {
-        self.history.as_ref().ok_or_else(nothing_here)
+        self.history.as_ref().ok_or_else(no_history)
     }
 
     /// What the concentrator is doing, the API's own refusals included.
@@ -443,6 +446,10 @@ fn unauthorized() -> ApiError {
         "an Authorization header with \"Bearer\" and the central's key or an API key is needed",
     )
     .with_header("www-authenticate", "Bearer")
+}
+
+fn no_history() -> ApiError {
+    ApiError::new(Cause::Route, 404, "this concentrator keeps no history yet")
 }
 
 fn nothing_here() -> ApiError {
