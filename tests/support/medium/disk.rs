@@ -1,0 +1,251 @@
+//! What is on a simulated disk, what is only in the cache above it, and how each operation moves things between the two.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::random::Random;
+
+/// What a disk writes or loses as a whole.
+pub const SECTOR: usize = 512;
+
+/// Files by name, as they are found after a power cut: all of it durable.
+pub type Image = BTreeMap<String, Rc<Vec<u8>>>;
+
+/// What was done to a disk. Replayed over the same image it leads to the same state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// A new file of `len` reserved bytes; gets the next number.
+    Create {
+        name: String,
+        len: usize,
+    },
+    /// Bytes into the cache of the file of that number.
+    Write {
+        file: usize,
+        offset: usize,
+        bytes: Rc<Vec<u8>>,
+    },
+    /// A sync that worked.
+    Sync {
+        file: usize,
+    },
+    /// A sync that failed: of what was unsynced, a part is on the disk (chosen by the seed), the rest never will be,
+    /// though the cache shows it.
+    SyncFailed {
+        file: usize,
+        seed: u64,
+    },
+    /// A sync of the folder that worked.
+    SyncFolder,
+    /// One that failed: the changes stay unsynced for ever.
+    SyncFolderFailed,
+    Rename {
+        from: String,
+        to: String,
+    },
+    Remove {
+        name: String,
+    },
+}
+
+/// A change of a file's bytes that no sync covers.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// The file got longer, with zeros.
+    Grow(usize),
+    Write {
+        offset: usize,
+        bytes: Rc<Vec<u8>>,
+    },
+}
+
+/// A change of the folder that no sync covers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    Made { name: String, file: usize },
+    Renamed { from: String, to: String },
+    Removed { name: String },
+}
+
+/// One file, under whatever name.
+#[derive(Debug, Clone, Default)]
+pub struct File {
+    /// What a power cut leaves at least.
+    pub synced: Rc<Vec<u8>>,
+    /// What a read sees.
+    pub cached: Rc<Vec<u8>>,
+    /// What leads from one to the other, unless a sync failed.
+    pub unsynced: Vec<Change>,
+    /// A sync failed: the cache shows what the disk will never hold.
+    pub lost: bool,
+}
+
+/// A disk with its cache.
+#[derive(Debug, Clone, Default)]
+pub struct Disk {
+    pub files: Vec<File>,
+    /// The folder as it is seen.
+    pub names: BTreeMap<String, usize>,
+    /// The folder as a power cut leaves it at least.
+    pub synced_names: BTreeMap<String, usize>,
+    pub unsynced_names: Vec<Entry>,
+    /// Folder changes behind this one are never made durable: a sync of the folder failed.
+    folder_broken: bool,
+    /// The file of the last operation, if that was a write that is still unsynced.
+    pub last_write: Option<usize>,
+}
+
+impl Disk {
+    /// A disk that holds this and has nothing unsynced.
+    pub fn from_image(image: &Image) -> Self {
+        let mut disk = Self::default();
+        for (name, bytes) in image {
+            disk.names.insert(name.clone(), disk.files.len());
+            disk.files.push(File { synced: bytes.clone(), cached: bytes.clone(), ..File::default() });
+        }
+        disk.synced_names = disk.names.clone();
+        disk
+    }
+
+    /// Does one operation. What cannot be (a rename of nothing) is the caller's to refuse before.
+    pub fn apply(&mut self, op: &Op) {
+        self.last_write = None;
+        match op {
+            Op::Create { name, len } => {
+                let file = self.files.len();
+                self.files.push(File::default());
+                self.files[file].change(Change::Grow(*len));
+                self.enter(Entry::Made { name: name.clone(), file });
+            }
+            Op::Write { file, offset, bytes } => {
+                self.files[*file].change(Change::Write { offset: *offset, bytes: bytes.clone() });
+                self.last_write = Some(*file);
+            }
+            Op::Sync { file } => self.files[*file].synced_now(),
+            Op::SyncFailed { file, seed } => self.files[*file].lose(*seed),
+            Op::SyncFolder if self.folder_broken => {}
+            Op::SyncFolder => {
+                self.synced_names = self.names.clone();
+                self.unsynced_names.clear();
+            }
+            Op::SyncFolderFailed => self.folder_broken = true,
+            Op::Rename { from, to } => self.enter(Entry::Renamed { from: from.clone(), to: to.clone() }),
+            Op::Remove { name } => self.enter(Entry::Removed { name: name.clone() }),
+        }
+    }
+
+    fn enter(&mut self, entry: Entry) {
+        entry.apply(&mut self.names);
+        self.unsynced_names.push(entry);
+    }
+
+    /// Whether a power cut now could lose anything.
+    pub fn has_unsynced(&self) -> bool {
+        !self.unsynced_names.is_empty() || self.files.iter().any(|file| !file.unsynced.is_empty())
+    }
+}
+
+impl Entry {
+    /// Makes the change in a folder; without effect where the change it builds on was lost.
+    pub fn apply(&self, names: &mut BTreeMap<String, usize>) {
+        match self {
+            Self::Made { name, file } => {
+                names.insert(name.clone(), *file);
+            }
+            Self::Renamed { from, to } => {
+                if let Some(file) = names.remove(from) {
+                    names.insert(to.clone(), file);
+                }
+            }
+            Self::Removed { name } => {
+                names.remove(name);
+            }
+        }
+    }
+}
+
+impl File {
+    fn change(&mut self, change: Change) {
+        change.apply(Rc::make_mut(&mut self.cached));
+        self.unsynced.push(change);
+    }
+
+    fn synced_now(&mut self) {
+        // Not `cached`: that may show what a failed sync lost.
+        if self.lost {
+            let synced = Rc::make_mut(&mut self.synced);
+            self.unsynced.iter().for_each(|change| change.apply(synced));
+        } else {
+            self.synced = self.cached.clone();
+        }
+        self.unsynced.clear();
+    }
+
+    fn lose(&mut self, seed: u64) {
+        self.synced = Rc::new(self.some_sectors(&mut Random::new(seed), &[]));
+        self.unsynced.clear();
+        self.lost = true;
+    }
+
+    /// The longest that the file may be after a power cut.
+    pub fn unsynced_len(&self) -> usize {
+        self.unsynced.iter().fold(self.synced.len(), |len, change| len.max(change.end()))
+    }
+
+    /// The file when every sector was written as of a moment of its own between the last sync and now, and those
+    /// that never were show `stale` bytes where the file grew: blocks that belonged to another file before.
+    pub fn some_sectors(&self, random: &mut Random, stale: &[u8]) -> Vec<u8> {
+        let mut bytes = self.synced.to_vec();
+        let len = self.unsynced_len();
+        let old_len = bytes.len();
+        bytes.resize(len, 0);
+        let stale_end = len.min(stale.len());
+        if old_len < stale_end {
+            bytes[old_len..stale_end].copy_from_slice(&stale[old_len..stale_end]);
+        }
+        for start in (0..len).step_by(SECTOR) {
+            let sector = start..(start + SECTOR).min(len);
+            // Up to its first change a sector cannot differ, so the choice is among the changes that touch it.
+            let touching: Vec<&Change> =
+                self.unsynced.iter().filter(|change| change.touches(&sector)).collect();
+            let kept = random.below(touching.len() + 1);
+            for change in &touching[..kept] {
+                change.apply_within(&mut bytes, sector.clone());
+            }
+        }
+        bytes
+    }
+}
+
+impl Change {
+    /// The changed file's least length.
+    pub fn end(&self) -> usize {
+        match self {
+            Self::Grow(len) => *len,
+            Self::Write { offset, bytes } => offset + bytes.len(),
+        }
+    }
+
+    pub fn apply(&self, to: &mut Vec<u8>) {
+        if to.len() < self.end() {
+            to.resize(self.end(), 0);
+        }
+        if let Self::Write { offset, bytes } = self {
+            to[*offset..offset + bytes.len()].copy_from_slice(bytes);
+        }
+    }
+
+    fn touches(&self, sector: &std::ops::Range<usize>) -> bool {
+        match self {
+            Self::Grow(_) => false,
+            Self::Write { offset, bytes } => *offset < sector.end && sector.start < offset + bytes.len(),
+        }
+    }
+
+    fn apply_within(&self, to: &mut [u8], sector: std::ops::Range<usize>) {
+        if let Self::Write { offset, bytes } = self {
+            let (from, until) = (sector.start.max(*offset), sector.end.min(offset + bytes.len()));
+            to[from..until].copy_from_slice(&bytes[from - offset..until - offset]);
+        }
+    }
+}
