@@ -37,8 +37,9 @@ pub enum Op {
     },
     /// A sync of the folder that worked.
     SyncFolder,
-    /// One that failed: the changes stay unsynced for ever.
-    SyncFolderFailed,
+    /// One that failed: of the changes some are on the disk (chosen by the seed), the rest never will be, though the
+    /// folder shows them.
+    SyncFolderFailed { seed: u64 },
     Rename {
         from: String,
         to: String,
@@ -89,8 +90,8 @@ pub struct Disk {
     /// The folder as a power cut leaves it at least.
     pub synced_names: BTreeMap<String, usize>,
     pub unsynced_names: Vec<Entry>,
-    /// Folder changes behind this one are never made durable: a sync of the folder failed.
-    folder_broken: bool,
+    /// A sync of the folder failed: `names` shows what the disk will never hold.
+    folder_lost: bool,
     /// The file of the last operation, if that was a write that is still unsynced.
     pub last_write: Option<usize>,
 }
@@ -123,12 +124,20 @@ impl Disk {
             }
             Op::Sync { file } => self.files[*file].synced_now(),
             Op::SyncFailed { file, seed } => self.files[*file].lose(*seed),
-            Op::SyncFolder if self.folder_broken => {}
             Op::SyncFolder => {
-                self.synced_names = self.names.clone();
-                self.unsynced_names.clear();
+                for entry in std::mem::take(&mut self.unsynced_names) {
+                    entry.apply(&mut self.synced_names);
+                }
             }
-            Op::SyncFolderFailed => self.folder_broken = true,
+            Op::SyncFolderFailed { seed } => {
+                let mut random = Random::new(*seed);
+                for entry in std::mem::take(&mut self.unsynced_names) {
+                    if random.one_in(2) {
+                        entry.apply(&mut self.synced_names);
+                    }
+                }
+                self.folder_lost = true;
+            }
             Op::Rename { from, to } => self.enter(Entry::Renamed { from: from.clone(), to: to.clone() }),
             Op::Remove { name } => self.enter(Entry::Removed { name: name.clone() }),
         }
@@ -137,6 +146,29 @@ impl Disk {
     fn enter(&mut self, entry: Entry) {
         entry.apply(&mut self.names);
         self.unsynced_names.push(entry);
+    }
+
+    /// What a process that starts now sees. What a failed sync lost is gone from the cache, too: the medium drops
+    /// from the cache what is clean when it opens a file, or a reader would believe what the disk does not have.
+    pub fn restart(&mut self) {
+        self.last_write = None;
+        if self.folder_lost {
+            self.names = self.present_names();
+            self.folder_lost = false;
+        }
+        for file in self.files.iter_mut().filter(|file| file.lost) {
+            let mut bytes = file.synced.to_vec();
+            file.unsynced.iter().for_each(|change| change.apply(&mut bytes));
+            file.cached = Rc::new(bytes);
+            file.lost = false;
+        }
+    }
+
+    /// The folder as the disk would hold it, had all changes been written.
+    pub fn present_names(&self) -> BTreeMap<String, usize> {
+        let mut names = self.synced_names.clone();
+        self.unsynced_names.iter().for_each(|entry| entry.apply(&mut names));
+        names
     }
 
     /// Whether a power cut now could lose anything.

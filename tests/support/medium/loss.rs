@@ -164,7 +164,7 @@ impl Made<'_> {
 
     fn names(&self, names: &Names, random: &mut Random) -> BTreeMap<String, usize> {
         if matches!(names, Names::Current) {
-            return self.disk.names.clone();
+            return self.disk.present_names();
         }
         let mut found = self.disk.synced_names.clone();
         for (at, entry) in self.disk.unsynced_names.iter().enumerate() {

@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 use iotsocketd::journal::medium::{FileEntry, FileId, Medium, MediumError, Operation};
 
-pub use disk::{Disk, Image, Op, SECTOR};
+pub use disk::{Disk, Image, Op};
 pub use loss::{Loss, images};
 pub use random::Random;
 
@@ -82,7 +82,7 @@ impl SimMedium {
 
     /// What a killed process left: the cache is still there.
     pub fn from_disk(mut disk: Disk) -> Self {
-        disk.last_write = None;
+        disk.restart();
         let medium = Self::default();
         medium.0.borrow_mut().disk = disk;
         medium
@@ -91,6 +91,14 @@ impl SimMedium {
     /// Lets an operation fail.
     pub fn inject(&self, fault: Fault) {
         self.0.borrow_mut().faults.push((fault, 0));
+    }
+
+    /// The process that used it is gone, with all it had open and knew.
+    pub fn restart(&self) {
+        let mut state = self.0.borrow_mut();
+        state.disk.restart();
+        state.open.clear();
+        state.doubted.clear();
     }
 
     /// Ends all faults.
@@ -308,7 +316,8 @@ impl Medium for SimMedium {
             Ok(None) => None,
             Ok(Some(error)) | Err(error) => Some(error),
         };
-        state.apply(if failure.is_some() { Op::SyncFolderFailed } else { Op::SyncFolder });
+        let seed = state.random().next();
+        state.apply(if failure.is_some() { Op::SyncFolderFailed { seed } } else { Op::SyncFolder });
         failure.map_or(Ok(()), Err)
     }
 
