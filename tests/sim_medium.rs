@@ -98,6 +98,20 @@ fn a_rename_or_a_removal_can_be_lost_alone() {
 }
 
 #[test]
+fn an_unsynced_shortening_leaves_the_old_length_or_the_new_one() {
+    let mut medium = medium_with("a", &[1; 2048]);
+    let file = medium.open("a").unwrap();
+    medium.write_at(file, 1024, &[2; 512]).unwrap();
+    medium.shrink(file, 1536).unwrap();
+    assert_eq!(read(&mut medium, "a").len(), 1536);
+    let all = Loss::ALL.into_iter().flat_map(|loss| images_of(&medium, loss));
+    let seen: BTreeSet<(usize, u8)> = all.map(|image| (image["a"].len(), image["a"][1024])).collect();
+    assert_eq!(seen, [(1536, 1), (1536, 2), (2048, 1), (2048, 2)].into());
+    medium.sync(file).unwrap();
+    assert_eq!(images_of(&medium, Loss::Everything)[0]["a"].len(), 1536);
+}
+
+#[test]
 fn what_a_failed_sync_lost_stays_lost_though_reads_show_it_and_a_retry_says_ok() {
     let mut medium = medium_with("a", &[0; 4096]);
     let file = medium.open("a").unwrap();

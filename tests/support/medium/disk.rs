@@ -25,6 +25,8 @@ pub enum Op {
         offset: usize,
         bytes: Rc<Vec<u8>>,
     },
+    /// The file loses what is behind `len`.
+    Shrink { file: usize, len: usize },
     /// A sync that worked.
     Sync {
         file: usize,
@@ -54,6 +56,8 @@ pub enum Op {
 pub enum Change {
     /// The file got longer, with zeros.
     Grow(usize),
+    /// The file got shorter.
+    Shrink(usize),
     Write {
         offset: usize,
         bytes: Rc<Vec<u8>>,
@@ -122,6 +126,7 @@ impl Disk {
                 self.files[*file].change(Change::Write { offset: *offset, bytes: bytes.clone() });
                 self.last_write = Some(*file);
             }
+            Op::Shrink { file, len } => self.files[*file].change(Change::Shrink(*len)),
             Op::Sync { file } => self.files[*file].synced_now(),
             Op::SyncFailed { file, seed } => self.files[*file].lose(*seed),
             Op::SyncFolder => {
@@ -219,17 +224,21 @@ impl File {
         self.lost = true;
     }
 
-    /// The longest that the file may be after a power cut.
-    pub fn unsynced_len(&self) -> usize {
-        self.unsynced.iter().fold(self.synced.len(), |len, change| len.max(change.end()))
+    /// The length with the first `changes` of what is unsynced.
+    pub fn len_after(&self, changes: usize) -> usize {
+        self.unsynced[..changes].iter().fold(self.synced.len(), |len, change| match change {
+            Change::Shrink(to) => len.min(*to),
+            change => len.max(change.end()),
+        })
     }
 
-    /// The file when every sector was written as of a moment of its own between the last sync and now, and those
-    /// that never were show `stale` bytes where the file grew: blocks that belonged to another file before.
+    /// The file when every sector was written as of a moment of its own between the last sync and now, and its length
+    /// as of another. Where it grew, sectors that were never written show `stale` bytes: blocks that belonged to
+    /// another file before.
     pub fn some_sectors(&self, random: &mut Random, stale: &[u8]) -> Vec<u8> {
+        let old_len = self.synced.len();
+        let len = self.len_after(random.below(self.unsynced.len() + 1));
         let mut bytes = self.synced.to_vec();
-        let len = self.unsynced_len();
-        let old_len = bytes.len();
         bytes.resize(len, 0);
         let stale_end = len.min(stale.len());
         if old_len < stale_end {
@@ -250,15 +259,18 @@ impl File {
 }
 
 impl Change {
-    /// The changed file's least length.
+    /// The changed file's least length, or its length if it was shortened.
     pub fn end(&self) -> usize {
         match self {
-            Self::Grow(len) => *len,
+            Self::Grow(len) | Self::Shrink(len) => *len,
             Self::Write { offset, bytes } => offset + bytes.len(),
         }
     }
 
     pub fn apply(&self, to: &mut Vec<u8>) {
+        if let Self::Shrink(len) = self {
+            return to.truncate(*len);
+        }
         if to.len() < self.end() {
             to.resize(self.end(), 0);
         }
@@ -269,14 +281,14 @@ impl Change {
 
     fn touches(&self, sector: &std::ops::Range<usize>) -> bool {
         match self {
-            Self::Grow(_) => false,
+            Self::Grow(_) | Self::Shrink(_) => false,
             Self::Write { offset, bytes } => *offset < sector.end && sector.start < offset + bytes.len(),
         }
     }
 
     fn apply_within(&self, to: &mut [u8], sector: std::ops::Range<usize>) {
         if let Self::Write { offset, bytes } = self {
-            let (from, until) = (sector.start.max(*offset), sector.end.min(offset + bytes.len()));
+            let (from, until) = (sector.start.max(*offset), sector.end.min(offset + bytes.len()).min(to.len()));
             to[from..until].copy_from_slice(&bytes[from - offset..until - offset]);
         }
     }

@@ -103,12 +103,12 @@ impl Made<'_> {
                     self.add(loss, &Names::Current, random, |file, _| grown(file, stale));
                 }
             }
-            Loss::DataOnly => self.add(loss, &Names::Synced, random, |file, random| {
-                let mut bytes = present(file, random);
-                if bytes.len() > file.synced.len() {
-                    Rc::make_mut(&mut bytes).truncate(file.synced.len());
-                }
-                bytes
+            Loss::DataOnly => self.add(loss, &Names::Synced, random, |file, _| {
+                let writes = file.unsynced.iter().filter(|change| matches!(change, Change::Write { .. }));
+                let mut bytes = file.synced.to_vec();
+                writes.for_each(|change| change.apply(&mut bytes));
+                bytes.truncate(file.synced.len());
+                Rc::new(bytes)
             }),
             Loss::EntryLost | Loss::ChangeLost => {
                 for (at, entry) in self.disk.unsynced_names.iter().enumerate() {
@@ -194,7 +194,7 @@ fn present(file: &File, _: &mut Random) -> Rc<Vec<u8>> {
 
 /// The file with its new length, and none of its new data.
 fn grown(file: &File, stale: &[u8]) -> Rc<Vec<u8>> {
-    let (old, new) = (file.synced.len(), file.unsynced_len());
+    let (old, new) = (file.synced.len(), file.len_after(file.unsynced.len()));
     if old == new {
         return file.synced.clone();
     }

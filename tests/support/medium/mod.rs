@@ -290,6 +290,23 @@ impl Medium for SimMedium {
         Ok(len)
     }
 
+    fn shrink(&mut self, id: FileId, len: u64) -> Result<(), MediumError> {
+        let mut state = self.0.borrow_mut();
+        let file = state.file(id)?;
+        let now = state.disk.files[file].cached.len();
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        if len > now {
+            state.violation(format!("shortening a file of {now} bytes to {len}"));
+        }
+        let checked = state.check(Operation::Shrink);
+        if !matches!(checked, Ok(None)) {
+            state.doubted.insert(file);
+        }
+        let partly = checked?;
+        state.apply(Op::Shrink { file, len });
+        partly.map_or(Ok(()), Err)
+    }
+
     fn sync(&mut self, id: FileId) -> Result<(), MediumError> {
         let mut state = self.0.borrow_mut();
         let file = state.file(id)?;
