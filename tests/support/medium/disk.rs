@@ -26,7 +26,10 @@ pub enum Op {
         bytes: Rc<Vec<u8>>,
     },
     /// The file loses what is behind `len`.
-    Shrink { file: usize, len: usize },
+    Shrink {
+        file: usize,
+        len: usize,
+    },
     /// A sync that worked.
     Sync {
         file: usize,
@@ -41,7 +44,9 @@ pub enum Op {
     SyncFolder,
     /// One that failed: of the changes some are on the disk (chosen by the seed), the rest never will be, though the
     /// folder shows them.
-    SyncFolderFailed { seed: u64 },
+    SyncFolderFailed {
+        seed: u64,
+    },
     Rename {
         from: String,
         to: String,
@@ -68,8 +73,8 @@ pub enum Change {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
     Made { name: String, file: usize },
-    Renamed { from: String, to: String },
-    Removed { name: String },
+    Renamed { from: String, to: String, file: usize },
+    Removed { name: String, file: usize },
 }
 
 /// One file, under whatever name.
@@ -143,8 +148,16 @@ impl Disk {
                 }
                 self.folder_lost = true;
             }
-            Op::Rename { from, to } => self.enter(Entry::Renamed { from: from.clone(), to: to.clone() }),
-            Op::Remove { name } => self.enter(Entry::Removed { name: name.clone() }),
+            Op::Rename { from, to } => {
+                if let Some(file) = self.names.get(from).copied() {
+                    self.enter(Entry::Renamed { from: from.clone(), to: to.clone(), file });
+                }
+            }
+            Op::Remove { name } => {
+                if let Some(file) = self.names.get(name).copied() {
+                    self.enter(Entry::Removed { name: name.clone(), file });
+                }
+            }
         }
     }
 
@@ -183,20 +196,23 @@ impl Disk {
 }
 
 impl Entry {
-    /// Makes the change in a folder; without effect where the change it builds on was lost.
+    /// Makes the change in a folder. What it takes out is the file that it was meant for, whatever else went by that
+    /// name because a change before this one was lost.
     pub fn apply(&self, names: &mut BTreeMap<String, usize>) {
+        let mut take_out = |name: &str, file: usize| {
+            if names.get(name) == Some(&file) {
+                names.remove(name);
+            }
+        };
         match self {
             Self::Made { name, file } => {
                 names.insert(name.clone(), *file);
             }
-            Self::Renamed { from, to } => {
-                if let Some(file) = names.remove(from) {
-                    names.insert(to.clone(), file);
-                }
+            Self::Renamed { from, to, file } => {
+                take_out(from, *file);
+                names.insert(to.clone(), *file);
             }
-            Self::Removed { name } => {
-                names.remove(name);
-            }
+            Self::Removed { name, file } => take_out(name, *file),
         }
     }
 }
@@ -288,7 +304,8 @@ impl Change {
 
     fn apply_within(&self, to: &mut [u8], sector: std::ops::Range<usize>) {
         if let Self::Write { offset, bytes } = self {
-            let (from, until) = (sector.start.max(*offset), sector.end.min(offset + bytes.len()).min(to.len()));
+            let (from, until) =
+                (sector.start.max(*offset), sector.end.min(offset + bytes.len()).min(to.len()));
             to[from..until].copy_from_slice(&bytes[from - offset..until - offset]);
         }
     }

@@ -55,8 +55,8 @@ struct State {
     next_id: u32,
     ops: Vec<Op>,
     faults: Vec<(Fault, u64)>,
-    /// How often a fault struck.
-    struck: u64,
+    /// What failed on demand, and how many operations had changed something before.
+    struck: Vec<(Operation, usize)>,
     random: u64,
     capacity: Option<usize>,
     reads: u64,
@@ -106,9 +106,9 @@ impl SimMedium {
         self.0.borrow_mut().faults.clear();
     }
 
-    /// How many operations failed on demand.
-    pub fn struck(&self) -> u64 {
-        self.0.borrow().struck
+    /// What failed on demand, and how many operations had changed something before.
+    pub fn struck(&self) -> Vec<(Operation, usize)> {
+        self.0.borrow().struck.clone()
     }
 
     /// Bytes that all files together may have.
@@ -156,7 +156,9 @@ impl State {
                 found = Some(fault.failure);
             }
         }
-        self.struck += u64::from(found.is_some());
+        if found.is_some() {
+            self.struck.push((operation, self.ops.len()));
+        }
         found
     }
 

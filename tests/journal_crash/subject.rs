@@ -1,0 +1,258 @@
+//! The journal as the tests drive it: what the concentrator does with it, without threads and clocks.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use iotsocketd::journal::error::JournalError;
+use iotsocketd::journal::medium::Medium as _;
+use iotsocketd::journal::record::{self, Kind, Message, Records, State, Via};
+use iotsocketd::journal::recovery::Report;
+use iotsocketd::journal::scan::{Found as Scanned, Scanner};
+use iotsocketd::journal::segment::{self, BATCH_HEAD_LEN, Batch, BatchHead, DATA_START};
+use iotsocketd::journal::stamp::{Clock, Stamp};
+use iotsocketd::journal::writer::{Settings, Writer};
+use iotsocketd::wire::{Format, GroupName, Uid};
+
+use crate::medium::{Image, SimMedium};
+use crate::model::Destination;
+
+pub use iotsocketd::journal::Seq;
+pub use segment::{HEADER_LEN, TAIL_LEN};
+
+/// A message, as it is handed over and read back.
+pub type Record = Message<'static>;
+
+/// The smallest there is, so that a short workload fills several.
+const SEGMENT_LEN: u64 = segment::SEGMENT_LEN_MIN;
+
+/// What a reader sees.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// All messages, oldest first.
+    pub records: Vec<(Seq, Record)>,
+    /// The number that comes next.
+    pub next: Seq,
+    /// Where the destinations are.
+    pub cursors: BTreeMap<Destination, Seq>,
+    /// How many messages the books say were ever received.
+    pub received: u64,
+}
+
+/// Why something was not done.
+#[derive(Debug)]
+pub enum Refusal {
+    /// Wait, then try again.
+    Later,
+    /// Not before a restart.
+    ReadOnly,
+    /// Something that must not be.
+    Other(String),
+}
+
+pub struct Journal {
+    writer: Writer<SimMedium>,
+    reader: SimMedium,
+    report: Report,
+    /// Damaged places that reading came upon.
+    gaps: usize,
+    pending: Vec<u8>,
+    numbered: u32,
+    records: u32,
+    next: Seq,
+    now_us: u64,
+}
+
+/// A record that says which one it is, so that none is like another.
+pub fn record(seq: Seq, salt: u64, len: usize) -> Record {
+    let mut payload = Vec::with_capacity(len + 16);
+    payload.extend(seq.to_be_bytes());
+    payload.extend(salt.to_be_bytes());
+    payload.extend((0..len).map(|at| (seq as usize + at) as u8));
+    let source = salt.is_multiple_of(3).then(|| Cow::Owned(format!("partner {seq}")));
+    Message {
+        uid: Uid::parse(["Pump", "Valve", "Meter 3"][seq as usize % 3]).unwrap(),
+        group: GroupName::parse(["Devices", "Plant"][seq as usize % 2]).unwrap(),
+        kind: Kind::ALL[seq as usize % Kind::ALL.len()],
+        via: Via::Udp,
+        format: Format::Binary,
+        state: State::Waiting,
+        network: source.as_ref().map(|_| Cow::Owned(b"{\"rssi\":-90}".to_vec())),
+        source,
+        payload: payload.into(),
+    }
+}
+
+/// The bytes of it that are found in a file as they are.
+pub fn payload(record: &Record) -> &[u8] {
+    &record.payload
+}
+
+/// The segments of these files that are sealed: all but the last.
+pub fn sealed(image: &Image) -> Vec<String> {
+    let mut names: Vec<String> =
+        image.keys().filter(|name| segment::number(name).is_some()).cloned().collect();
+    names.pop();
+    names
+}
+
+impl Journal {
+    /// Starts, and does what is to do after a start.
+    pub fn open(medium: &SimMedium, salt: u64) -> Result<Self, String> {
+        let settings = Settings {
+            segment_len: SEGMENT_LEN,
+            fresh_id: [7; 16],
+            seed: salt,
+            boot_id: [salt as u8; 16],
+            environment: *b"test\0\0\0\0\0\0\0\0\0\0\0\0",
+            now: stamp(salt % 1000),
+            restored: false,
+        };
+        let (writer, report) =
+            Writer::open(medium.clone(), &settings).map_err(|error| format!("{error:?}"))?;
+        let next = writer.start().next_seq;
+        let mut journal = Self {
+            writer,
+            reader: medium.clone(),
+            report,
+            gaps: 0,
+            pending: Vec::new(),
+            numbered: 0,
+            records: 0,
+            next,
+            now_us: salt % 1000,
+        };
+        journal.upkeep().map_err(|refusal| format!("after the start: {refusal:?}"))?;
+        Ok(journal)
+    }
+
+    /// Takes a message; it is pending.
+    pub fn append(&mut self, message: Record) -> Result<Seq, Refusal> {
+        self.put(&record::Record::Message(message))?;
+        self.numbered += 1;
+        Ok(self.next + Seq::from(self.numbered) - 1)
+    }
+
+    /// Moves the cursor of a destination; that is pending.
+    pub fn move_cursor(&mut self, to: Destination, up_to: Seq) -> Result<(), Refusal> {
+        self.put(&record::Record::Cursor { destination: format!("{to}"), up_to, holes: Vec::new() })
+    }
+
+    fn put(&mut self, record: &record::Record<'_>) -> Result<(), Refusal> {
+        record::encode(record, 5, &mut self.pending).map_err(|error| Refusal::Other(format!("{error:?}")))?;
+        self.records += 1;
+        Ok(())
+    }
+
+    /// Makes all that is pending durable. Gives how many operations the medium had done when that was acknowledged.
+    pub fn commit(&mut self) -> Result<usize, Refusal> {
+        if self.records == 0 {
+            return Ok(self.reader.ops_len());
+        }
+        self.now_us += 1000;
+        let start = self.writer.start();
+        let head = BatchHead {
+            len: 0,
+            crc: 0,
+            chain: 0,
+            first_seq: self.next,
+            numbered: self.numbered,
+            records: self.records,
+            start: stamp(self.now_us),
+            boot: start.boot,
+        };
+        let batch = Batch { head, records: self.pending.clone() };
+        let committed = self.writer.commit(&batch).map_err(refusal)?;
+        let ops = self.reader.ops_len();
+        self.next += Seq::from(self.numbered);
+        if committed.next_seq != self.next {
+            return Err(Refusal::Other(format!("committed up to {}, not {}", committed.next_seq, self.next)));
+        }
+        self.pending.clear();
+        (self.numbered, self.records) = (0, 0);
+        if committed.turned {
+            self.upkeep()?;
+        }
+        Ok(ops)
+    }
+
+    /// What is done while nobody waits. That it fails is no reason to stop.
+    fn upkeep(&mut self) -> Result<(), Refusal> {
+        match self.writer.upkeep().map_err(refusal) {
+            Err(Refusal::Other(error)) if error.starts_with("OutOfStep") => Err(Refusal::Other(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Everything that is there.
+    pub fn found(&mut self) -> Result<Found, String> {
+        let catalog = self.writer.catalog();
+        if catalog.next_seq != self.next {
+            return Err(format!(
+                "the last batch is not written again: {} of {}",
+                catalog.next_seq, self.next
+            ));
+        }
+        let small = self.writer.small();
+        let mut found = Found { next: catalog.next_seq, ..Found::default() };
+        found.received = small.received().map(|(_, _, count)| count).sum();
+        for (name, cursor) in &small.cursors {
+            let to = name.parse().map_err(|_| format!("a cursor {name:?}"))?;
+            found.cursors.insert(to, cursor.up_to);
+        }
+        for info in &catalog.segments {
+            self.read(info, &mut found).map_err(|error| format!("{}: {error:?}", info.name()))?;
+        }
+        Ok(found)
+    }
+
+    fn read(
+        &mut self,
+        info: &iotsocketd::journal::catalog::SegmentInfo,
+        found: &mut Found,
+    ) -> Result<(), iotsocketd::journal::medium::MediumError> {
+        let medium = &mut self.reader;
+        let file = medium.open(&info.name())?;
+        let mut scanner = Scanner::new(file, info.header.epoch, DATA_START, info.end.offset);
+        loop {
+            match scanner.next(medium)? {
+                Scanned::Batch { head, bytes, .. } => {
+                    let mut seq = head.first_seq;
+                    for raw in Records::new(&bytes[BATCH_HEAD_LEN..]) {
+                        if let Some(record::Record::Message(message)) = raw.decode() {
+                            found.records.push((seq, message.into_owned()));
+                            seq += 1;
+                        }
+                    }
+                }
+                Scanned::Gap { .. } => self.gaps += 1,
+                Scanned::End { offset } => {
+                    self.gaps += usize::from(offset != info.end.offset);
+                    break;
+                }
+            }
+        }
+        medium.close(file);
+        Ok(())
+    }
+
+    /// How many damaged places were told, at the start or by looking through everything.
+    pub fn damage(&mut self) -> Result<usize, String> {
+        let Report { damaged, missing, set_aside, .. } = &self.report;
+        Ok(self.gaps + damaged.len() + missing.len() + set_aside.len())
+    }
+
+    /// Ends it the orderly way.
+    pub fn close(self) {}
+}
+
+fn stamp(mono_us: u64) -> Stamp {
+    Stamp { mono_us, wall_us: 1_800_000_000_000_000 + mono_us as i64, clock: Clock::Synced }
+}
+
+fn refusal(error: JournalError) -> Refusal {
+    match error {
+        JournalError::Full | JournalError::Medium(_) => Refusal::Later,
+        JournalError::ReadOnly(_) => Refusal::ReadOnly,
+        other => Refusal::Other(format!("{other:?}")),
+    }
+}

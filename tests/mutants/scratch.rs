@@ -1,0 +1,167 @@
+//! A copy of what the harness needs, to be broken: the journal and the modules below it as a crate of their own, which
+//! builds in seconds, with the versions and the compiled dependencies of the real one.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::list::Mutant;
+
+/// The test that has to fail.
+const HARNESS: &str = "journal_crash";
+/// The journal's layer and what it may import.
+const MODULES: [&str; 4] = ["journal", "limits", "net", "wire"];
+
+/// How the harness ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Nothing was found wrong.
+    Passed,
+    /// It said what is wrong: that line.
+    Failed(String),
+    /// It did not end in time and was stopped.
+    Hung,
+    /// The compiler refused.
+    NotBuilt(String),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Passed => f.write_str("SURVIVES"),
+            Self::Failed(line) => write!(f, "caught: {line}"),
+            Self::Hung => f.write_str("caught: it hangs"),
+            Self::NotBuilt(_) => f.write_str("DOES NOT COMPILE"),
+        }
+    }
+}
+
+pub struct Scratch {
+    root: PathBuf,
+    target: PathBuf,
+}
+
+impl Scratch {
+    /// Makes the copy in the target folder, which is also where it is built.
+    pub fn new(package: &Path) -> Self {
+        // The test's own program is at TARGET/PROFILE/deps/NAME.
+        let program = std::env::current_exe().unwrap();
+        let target = program.ancestors().nth(3).unwrap().to_owned();
+        let root = target.join("mutants");
+        let _ = fs::remove_dir_all(&root);
+        fs::create_dir_all(root.join("src")).unwrap();
+        for module in MODULES {
+            for name in [module.to_owned(), format!("{module}.rs")] {
+                copy(&package.join("src").join(&name), &root.join("src").join(&name));
+            }
+        }
+        for part in
+            ["tests/support", &format!("tests/{HARNESS}"), &format!("tests/{HARNESS}.rs"), "Cargo.lock"]
+        {
+            copy(&package.join(part), &root.join(part));
+        }
+        let modules: String = MODULES.iter().map(|module| format!("pub mod {module};\n")).collect();
+        fs::write(root.join("src/lib.rs"), format!("//! The journal, to be broken.\n{modules}")).unwrap();
+        fs::write(root.join("Cargo.toml"), manifest(package)).unwrap();
+        Self { root, target }
+    }
+
+    /// Runs the harness over the broken copy, then mends it.
+    pub fn with(&self, mutant: &Mutant, max: Duration) -> Outcome {
+        let file = self.root.join(&mutant.file);
+        let whole = fs::read_to_string(&file).unwrap_or_default();
+        assert_eq!(whole.matches(&mutant.was).count(), 1, "{} does not fit {}", mutant.name, mutant.file);
+        fs::write(&file, whole.replacen(&mutant.was, &mutant.becomes, 1)).unwrap();
+        let outcome = self.run(max);
+        fs::write(&file, whole).unwrap();
+        outcome
+    }
+
+    /// Builds the harness and runs it.
+    pub fn run(&self, max: Duration) -> Outcome {
+        let program = match self.build() {
+            Ok(program) => program,
+            Err(errors) => return Outcome::NotBuilt(errors),
+        };
+        let log = self.root.join("output");
+        let output = fs::File::create(&log).unwrap();
+        let mut command = Command::new(program);
+        command.current_dir(&self.root).env("RUST_BACKTRACE", "0").stdin(Stdio::null());
+        command.stdout(output.try_clone().unwrap()).stderr(output);
+        let Some(success) = wait(command.spawn().unwrap(), max) else { return Outcome::Hung };
+        if success {
+            return Outcome::Passed;
+        }
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        Outcome::Failed(panic_line(&text))
+    }
+
+    /// The harness's program, or what the compiler says.
+    fn build(&self) -> Result<PathBuf, String> {
+        let mut command = Command::new(env!("CARGO"));
+        command.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target).stdin(Stdio::null());
+        command.args(["test", "--offline", "--no-run", "--test", HARNESS]);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        // The last line is `  Executable tests/NAME (PATH)`.
+        let program =
+            said.lines().last().and_then(|line| line.trim_end().strip_suffix(')')?.rsplit_once('('));
+        match program {
+            Some((_, path)) if output.status.success() => Ok(self.root.join(path)),
+            _ => Err(said.into_owned()),
+        }
+    }
+}
+
+/// Waits for the end and tells of success; stops it when it takes too long.
+fn wait(mut child: Child, max: Duration) -> Option<bool> {
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status.success());
+        }
+        if begun.elapsed() > max {
+            let _ = child.kill();
+            let _ = child.wait();
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The line behind the first that says where it panicked.
+fn panic_line(text: &str) -> String {
+    let mut lines = text.lines().skip_while(|line| !line.contains("panicked at")).skip(1);
+    lines.next().unwrap_or("it failed without a word").chars().take(150).collect()
+}
+
+/// The package's manifest without its programs and benchmarks, as a workspace of its own.
+fn manifest(package: &Path) -> String {
+    let text = fs::read_to_string(package.join("Cargo.toml")).unwrap();
+    let mut kept = String::new();
+    let mut skip = false;
+    for line in text.lines() {
+        if line.starts_with('[') {
+            skip = line.starts_with("[[") || line == "[lib]" || line.starts_with("[lints");
+        }
+        if !skip && !line.starts_with("readme") {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept + "\n[workspace]\n"
+}
+
+fn copy(from: &Path, to: &Path) {
+    if from.is_dir() {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            copy(&entry.path(), &to.join(entry.file_name()));
+        }
+    } else if from.is_file() {
+        fs::copy(from, to).unwrap();
+    }
+}
