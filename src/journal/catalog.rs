@@ -76,16 +76,19 @@ pub enum HeaderFound {
     Newer(u32),
 }
 
-/// Reads a file's header: the second one if the first is damaged.
+/// Reads the header of the segment with this number: the second one if the first is damaged.
 pub fn read_header<M: Medium + ?Sized>(
     medium: &mut M,
     file: FileId,
     file_len: u64,
+    number: u64,
 ) -> Result<HeaderFound, MediumError> {
     let mut found = HeaderFound::Bad;
     for at in [Some(0), file_len.checked_sub(TAIL_LEN as u64)].into_iter().flatten() {
         match Header::decode(&read(medium, file, at, HEADER_LEN)?) {
-            Ok(header) => return Ok(HeaderFound::Good(header)),
+            Ok(header) if header.number == number => return Ok(HeaderFound::Good(header)),
+            // Another segment's: something was written to the wrong place.
+            Ok(_) => {}
             Err(HeaderError::Newer(version)) => found = HeaderFound::Newer(version),
             Err(HeaderError::Bad) => {}
         }

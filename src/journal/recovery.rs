@@ -120,18 +120,18 @@ fn read_headers<M: Medium + ?Sized>(
         let Some(number) = segment::number(&entry.name) else { continue };
         recovered.highest = recovered.highest.max(number);
         let found = medium.open(&entry.name).and_then(|file| {
-            let found = catalog::read_header(medium, file, entry.len);
+            let found = catalog::read_header(medium, file, entry.len, number);
             medium.close(file);
             found
         });
         match found {
-            Ok(HeaderFound::Good(header)) if header.number == number => {
+            Ok(HeaderFound::Good(header)) => {
                 candidates.insert(number, Candidate { header, file_len: entry.len });
             }
             Ok(HeaderFound::Newer(version)) => {
                 return Err(JournalError::NewerFormat { file: entry.name, version });
             }
-            Ok(HeaderFound::Good(_) | HeaderFound::Bad) | Err(_) => {
+            Ok(HeaderFound::Bad) | Err(_) => {
                 recovered.report.set_aside.push(entry.name);
             }
         }
@@ -159,15 +159,16 @@ fn walk_chain(candidates: &BTreeMap<u64, Candidate>, recovered: &mut Recovered) 
         chain.insert(number);
         let Some(candidate) = candidates.get(&number) else { break };
         let previous = candidate.header.previous.number;
-        let before = candidates.range(..number).next_back().map(|(number, _)| *number);
         if previous >= oldest && previous != 0 && !candidates.contains_key(&previous) {
             recovered.report.missing.push(previous);
         }
-        at = before.map(|before| if candidates.contains_key(&previous) { previous } else { before });
-        if let Some(at) = at {
-            let orphans = candidates.range(at + 1..number).filter(|(orphan, _)| **orphan > previous);
-            recovered.superfluous.extend(orphans.map(|(orphan, _)| segment::name(*orphan)));
-        }
+        // Also where that one is missing: what lies between was written again in this one, all the same.
+        let orphans = candidates.range(previous.saturating_add(1)..number);
+        recovered.superfluous.extend(orphans.map(|(orphan, _)| segment::name(*orphan)));
+        at = candidates
+            .range(..=previous.min(number.saturating_sub(1)))
+            .next_back()
+            .map(|(before, _)| *before);
     }
     chain.into_iter().collect()
 }
@@ -186,7 +187,7 @@ fn read_segment<M: Medium + ?Sized>(
         let sealed = read_sealed(medium, candidate, told, file);
         let read = match sealed {
             Ok(Some(info)) => Ok(Ok(info)),
-            Ok(None) => scan(medium, candidate, told, is_newest, file).map(Err),
+            Ok(None) => scan(medium, candidate, told, is_newest && !recovered.end_lost, file).map(Err),
             Err(error) => Err(error),
         };
         medium.close(file);
@@ -202,6 +203,7 @@ fn read_segment<M: Medium + ?Sized>(
             recovered.segments.push(info);
         }
         Ok(Err(scanned)) => {
+            recovered.end_lost |= is_newest && scanned.unreadable;
             recovered.report.damaged.extend(scanned.damaged);
             recovered.report.torn = recovered.report.torn.take().or(scanned.torn);
             recovered.last = recovered.last.take().or(scanned.last);
@@ -241,8 +243,11 @@ struct Scanned {
     damaged: Vec<Damage>,
     torn: Option<Damage>,
     last: Option<Batch>,
+    /// Parts could not be read, so they are nothing but zeros here.
+    unreadable: bool,
 }
 
+/// `is_newest`: nothing is behind it, so its last batch is not known to be flushed.
 fn scan<M: Medium + ?Sized>(
     medium: &mut M,
     candidate: &Candidate,
@@ -288,10 +293,15 @@ fn scan<M: Medium + ?Sized>(
             }
         }
     }
+    let unreadable = scanner.is_unreadable();
+    if is_newest && unreadable {
+        // What is behind may be there at the next start.
+        damaged.push(damage(end.offset, limit));
+    }
     // The snapshot was synced before the segment got its name.
     let mut last = None;
     if let Some((offset, bytes, head)) = held {
-        if offset == DATA_START {
+        if offset == DATA_START || unreadable {
             index_batch(&mut index, offset, &bytes, &head);
             end.offset = offset + head.total_len();
             end.crc = head.crc;
@@ -309,7 +319,7 @@ fn scan<M: Medium + ?Sized>(
     }
     let info =
         SegmentInfo { header: header.clone(), end, file_len: candidate.file_len, trailer: None, summary };
-    Ok(Scanned { info, index, damaged, torn, last })
+    Ok(Scanned { info, index, damaged, torn, last, unreadable })
 }
 
 fn index_batch(index: &mut IndexBuilder, offset: u64, bytes: &[u8], head: &BatchHead) {

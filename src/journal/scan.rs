@@ -5,6 +5,8 @@ use super::segment::{BATCH_HEAD_LEN, BatchHead};
 
 /// Bytes that are read at a time at least.
 const CHUNK: usize = 256 * 1024;
+/// Bytes that are read at a time where reading fails.
+const PIECE: usize = 4096;
 /// A batch with all its bytes at most; what claims to be larger is none.
 pub const BATCH_MAX: u64 = 16 * 1024 * 1024;
 
@@ -53,12 +55,18 @@ pub struct Scanner {
     end: u64,
     window_at: u64,
     window: Vec<u8>,
+    unreadable: bool,
 }
 
 impl Scanner {
     /// From the batch at `at`, and not beyond `end`.
     pub fn new(file: FileId, epoch: u64, at: u64, end: u64) -> Self {
-        Self { file, epoch, at, end, window_at: at, window: Vec::new() }
+        Self { file, epoch, at, end, window_at: at, window: Vec::new(), unreadable: false }
+    }
+
+    /// Whether parts of the file could not be read. They count as damage, and may be readable another time.
+    pub fn is_unreadable(&self) -> bool {
+        self.unreadable
     }
 
     /// The next batch, or why there is none here. After a gap comes a batch; after the end comes the end.
@@ -133,13 +141,35 @@ impl Scanner {
             self.window_at = at;
             match medium.read_at(self.file, at, &mut self.window) {
                 Ok(read) => self.window.truncate(read),
-                Err(error) => {
-                    self.window.clear();
-                    return Err(error);
-                }
+                Err(_) => self.fill_in_pieces(medium, at)?,
             }
         }
         Ok(self.held(at, len))
+    }
+
+    /// Reads what can be read of the window. The rest is zeros, which are no batch.
+    fn fill_in_pieces<M: Medium + ?Sized>(&mut self, medium: &mut M, at: u64) -> Result<(), MediumError> {
+        self.unreadable = true;
+        let (mut at, mut any, mut filled, mut last) = (at, false, 0, Ok(()));
+        for piece in self.window.chunks_mut(PIECE) {
+            match medium.read_at(self.file, at, piece) {
+                Ok(read) => {
+                    any = true;
+                    filled += read;
+                    if read < piece.len() {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    last = Err(error);
+                    piece.fill(0);
+                    filled += piece.len();
+                }
+            }
+            at += piece.len() as u64;
+        }
+        self.window.truncate(if any { filled } else { 0 });
+        if any { Ok(()) } else { last }
     }
 
     fn held(&self, at: u64, len: u64) -> &[u8] {

@@ -237,6 +237,16 @@ impl<M: Medium> Writer<M> {
         }
     }
 
+    /// The current segment is complete: it can be sealed.
+    fn leave_current(&mut self) {
+        if let Some(old) = self.current.take() {
+            self.medium.close(old.file);
+            let info = SegmentInfo { summary: old.index.summary(), ..old.info };
+            self.unsealed.insert(info.number(), old.index);
+            self.segments.push(Arc::new(info));
+        }
+    }
+
     /// Begins a new segment with the snapshot, what is carried over and this batch in it. After an error nothing is
     /// changed but the number of the next attempt.
     fn turn(&mut self, batch: Option<&Batch>) -> Result<(), MediumError> {
@@ -273,14 +283,7 @@ impl<M: Medium> Writer<M> {
         }
         let file_len = self.segment_len.max((bytes.len() + TAIL_LEN) as u64);
         let file = self.activate(&header, &bytes, file_len)?;
-
-        let segments = self.current.take().map(|old| {
-            self.medium.close(old.file);
-            let info = SegmentInfo { summary: old.index.summary(), ..old.info };
-            self.unsealed.insert(info.number(), old.index);
-            Arc::new(info)
-        });
-        self.segments.extend(segments);
+        self.leave_current();
         let end = End { number, offset: DATA_START, crc: self.end.crc };
         let summary = Default::default();
         let info = SegmentInfo { header, end, file_len, trailer: None, summary };
@@ -332,6 +335,8 @@ impl<M: Medium> Writer<M> {
             _ = self.medium.remove(SPARE_NAME);
             // If it has its name already, what is written next does not lead to it.
             self.superfluous.push(segment::name(header.number));
+            // If that name is durable nothing behind the end that it tells of is believed: no more of it, then.
+            self.leave_current();
         }
         named.map(|()| file)
     }

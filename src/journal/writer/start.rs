@@ -61,6 +61,10 @@ impl<M: Medium> Writer<M> {
     /// starting; only a folder that cannot be listed, or one of a newer format does.
     pub fn open(mut medium: M, settings: &Settings) -> Result<(Self, Report), JournalError> {
         let found = recover(&mut medium)?;
+        if found.newest.is_some() {
+            // What was found may have got its name without a flush, and what is written next counts on it.
+            medium.sync_folder()?;
+        }
         let newest = found.newest.as_ref();
         let same_boot = newest.is_some_and(|newest| newest.boot_id == settings.boot_id);
         let boot = newest.map_or(1, |newest| newest.boot + u32::from(!same_boot));
