@@ -5,7 +5,7 @@ use iotsocketd::journal::medium::Operation;
 use crate::medium::{Failure, Fault, Random, SimMedium, images};
 use crate::model::Model;
 use crate::power::{self, Count};
-use crate::subject::{Journal, Refusal};
+use crate::subject::{self, Journal, Refusal};
 use crate::workload::{self, Step};
 
 /// What was tried.
@@ -192,28 +192,33 @@ impl Faulty<'_> {
         let degraded = self.medium.struck().len() > struck || found.is_err();
         let checked = found.and_then(|found| self.model.check(&self.model.last(), &found).map(|()| found));
         match checked {
+            // What cannot be read is told, what comes behind does no harm to it, and it is there when it can be read.
+            _ if degraded => self.start_again(journal).map(|()| None),
             Ok(found) => {
                 self.model.settle(self.medium.ops_len(), &found);
                 Ok(Some(journal))
             }
-            // What cannot be read is told, what comes behind does no harm to it, and it is there when it can be read.
-            Err(_) if degraded => self.read_again(journal).map(|()| None),
             Err(error) => Err(format!("start at step {salt}: {error}")),
         }
     }
 
-    /// Goes on with a journal that could not read everything, and starts it again from a medium that works.
-    fn read_again(&mut self, mut journal: Journal) -> Result<(), String> {
-        let seq = journal.append(crate::subject::record(1, 1, 10));
-        let _ = journal.commit();
+    /// Goes on with a journal that could not read or write everything at its start, and starts it again from a medium
+    /// that works.
+    fn start_again(&mut self, mut journal: Journal) -> Result<(), String> {
+        let seq = journal.append(subject::record(1, 1, 10));
+        let acknowledged = journal.commit().is_ok();
         drop(journal);
         self.medium.heal();
         self.medium.restart();
         let mut journal = Journal::open(self.medium, self.seed ^ 77)?;
         let mut found = journal.found()?;
         // What was appended while nobody knew what there is has a number that nothing else can have.
-        if found.records.last().is_some_and(|(last, _)| seq.as_ref().is_ok_and(|seq| seq == last)) {
+        let is_there =
+            found.records.last().is_some_and(|(last, _)| seq.as_ref().is_ok_and(|seq| seq == last));
+        if is_there {
             found.records.pop();
+        } else if acknowledged {
+            return Err(format!("what was acknowledged after a start with a failure is gone: {seq:?}"));
         }
         found.next = found.records.last().map_or(1, |(seq, _)| seq + 1);
         // The small state went on from what could be read, and the report says so.

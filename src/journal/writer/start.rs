@@ -61,10 +61,11 @@ impl<M: Medium> Writer<M> {
     /// starting; only a folder that cannot be listed, or one of a newer format does.
     pub fn open(mut medium: M, settings: &Settings) -> Result<(Self, Report), JournalError> {
         let found = recover(&mut medium)?;
-        if found.newest.is_some() {
-            // What was found may have got its name without a flush, and what is written next counts on it.
-            medium.sync_folder()?;
-        }
+        // What was found may have got its name without a flush, and what is written next counts on it.
+        let named = match found.newest {
+            Some(_) => medium.sync_folder().or_else(|_| medium.sync_folder()),
+            None => Ok(()),
+        };
         let newest = found.newest.as_ref();
         let same_boot = newest.is_some_and(|newest| newest.boot_id == settings.boot_id);
         let boot = newest.map_or(1, |newest| newest.boot + u32::from(!same_boot));
@@ -83,7 +84,7 @@ impl<M: Medium> Writer<M> {
             environment: settings.environment,
             boot,
             boot_id: settings.boot_id,
-            health: Health::Good,
+            health: named.map_or_else(Health::ReadOnly, |()| Health::Good),
             current: None,
             segments: found.segments.into_iter().map(Arc::new).collect(),
             // A damaged one is left as it is: a copy may mend it, and each start reports it again.
@@ -99,7 +100,7 @@ impl<M: Medium> Writer<M> {
             buffer: Vec::new(),
         };
         let behind_carry = writer.carry.as_ref().map_or(next_seq, behind);
-        if writer.carry.is_some() {
+        if writer.carry.is_some() && writer.health == Health::Good {
             // Failing here is no reason not to start: it is tried again with the first commit.
             _ = writer.turn(None);
         }
