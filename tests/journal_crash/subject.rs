@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use iotsocketd::journal::error::JournalError;
+use iotsocketd::journal::front::{Bounds, Front, Refused};
 use iotsocketd::journal::medium::Medium as _;
 use iotsocketd::journal::record::{self, Kind, Message, Records, State, Via};
 use iotsocketd::journal::recovery::Report;
 use iotsocketd::journal::scan::{Found as Scanned, Scanner};
-use iotsocketd::journal::segment::{self, BATCH_HEAD_LEN, Batch, BatchHead, DATA_START};
+use iotsocketd::journal::segment::{self, BATCH_HEAD_LEN, Batch, DATA_START};
 use iotsocketd::journal::stamp::{Clock, Stamp};
 use iotsocketd::journal::writer::{Settings, Writer};
 use iotsocketd::wire::{Format, GroupName, Uid};
@@ -55,10 +56,9 @@ pub struct Journal {
     report: Report,
     /// Damaged places that reading came upon.
     gaps: usize,
-    pending: Vec<u8>,
-    numbered: u32,
-    records: u32,
-    next: Seq,
+    front: Front,
+    /// What was to be committed and could not be.
+    stuck: Option<Batch>,
     now_us: u64,
 }
 
@@ -109,67 +109,60 @@ impl Journal {
         };
         let (writer, report) =
             Writer::open(medium.clone(), &settings).map_err(|error| format!("{error:?}"))?;
-        let next = writer.start().next_seq;
-        let mut journal = Self {
-            writer,
-            reader: medium.clone(),
-            report,
-            gaps: 0,
-            pending: Vec::new(),
-            numbered: 0,
-            records: 0,
-            next,
-            now_us: salt % 1000,
-        };
+        // The tail in memory is as small as can be: what is read comes from the medium.
+        let front = Front::new(writer.start(), Bounds { pending_max: 1 << 20, tail_max: 0 });
+        let mut journal =
+            Self { writer, reader: medium.clone(), report, gaps: 0, front, stuck: None, now_us: salt % 1000 };
         journal.upkeep().map_err(|refusal| format!("after the start: {refusal:?}"))?;
         Ok(journal)
     }
 
     /// Takes a message; it is pending.
     pub fn append(&mut self, message: Record) -> Result<Seq, Refusal> {
-        self.put(&record::Record::Message(message))?;
-        self.numbered += 1;
-        Ok(self.next + Seq::from(self.numbered) - 1)
+        let now = self.now();
+        self.front.append(message, now).map_err(refused)
     }
 
     /// Moves the cursor of a destination; that is pending.
     pub fn move_cursor(&mut self, to: Destination, up_to: Seq) -> Result<(), Refusal> {
-        self.put(&record::Record::Cursor { destination: format!("{to}"), up_to, holes: Vec::new() })
+        let now = self.now();
+        let record = record::Record::Cursor { destination: format!("{to}"), up_to, holes: Vec::new() };
+        self.front.note(&record, now).map(drop).map_err(refused)
     }
 
-    fn put(&mut self, record: &record::Record<'_>) -> Result<(), Refusal> {
-        record::encode(record, 5, &mut self.pending).map_err(|error| Refusal::Other(format!("{error:?}")))?;
-        self.records += 1;
-        Ok(())
+    fn now(&mut self) -> Stamp {
+        self.now_us += 10;
+        stamp(self.now_us)
     }
 
     /// Makes all that is pending durable. Gives how many operations the medium had done when that was acknowledged.
     pub fn commit(&mut self) -> Result<usize, Refusal> {
-        if self.records == 0 {
-            return Ok(self.reader.ops_len());
+        let mut ops = self.reader.ops_len();
+        let mut turned = false;
+        while let Some(batch) = self.stuck.take().or_else(|| self.front.take_batch()) {
+            let newest = self.front.newest();
+            if self.front.is_durable(newest) {
+                return Err(Refusal::Other("acknowledged before it was committed".to_owned()));
+            }
+            let committed = match self.writer.commit(&batch) {
+                Ok(committed) => committed,
+                Err(error) => {
+                    self.stuck = Some(batch);
+                    return Err(refusal(error));
+                }
+            };
+            self.front.committed(&batch);
+            ops = self.reader.ops_len();
+            turned |= committed.turned;
+            if committed.next_seq != batch.head.next_seq() {
+                let error = format!("committed up to {committed:?}, not {}", batch.head.next_seq());
+                return Err(Refusal::Other(error));
+            }
         }
-        self.now_us += 1000;
-        let start = self.writer.start();
-        let head = BatchHead {
-            len: 0,
-            crc: 0,
-            chain: 0,
-            first_seq: self.next,
-            numbered: self.numbered,
-            records: self.records,
-            start: stamp(self.now_us),
-            boot: start.boot,
-        };
-        let batch = Batch { head, records: self.pending.clone() };
-        let committed = self.writer.commit(&batch).map_err(refusal)?;
-        let ops = self.reader.ops_len();
-        self.next += Seq::from(self.numbered);
-        if committed.next_seq != self.next {
-            return Err(Refusal::Other(format!("committed up to {}, not {}", committed.next_seq, self.next)));
+        if !self.front.is_durable(self.front.newest()) || self.front.durable() != self.front.next_seq() {
+            return Err(Refusal::Other("committed and not acknowledged".to_owned()));
         }
-        self.pending.clear();
-        (self.numbered, self.records) = (0, 0);
-        if committed.turned {
+        if turned {
             self.upkeep()?;
         }
         Ok(ops)
@@ -186,11 +179,9 @@ impl Journal {
     /// Everything that is there.
     pub fn found(&mut self) -> Result<Found, String> {
         let catalog = self.writer.catalog();
-        if catalog.next_seq != self.next {
-            return Err(format!(
-                "the last batch is not written again: {} of {}",
-                catalog.next_seq, self.next
-            ));
+        let durable = self.front.durable();
+        if catalog.next_seq != durable {
+            return Err(format!("the last batch is not written again: {} of {durable}", catalog.next_seq));
         }
         let small = self.writer.small();
         let mut found = Found { next: catalog.next_seq, ..Found::default() };
@@ -247,6 +238,14 @@ impl Journal {
 
 fn stamp(mono_us: u64) -> Stamp {
     Stamp { mono_us, wall_us: 1_800_000_000_000_000 + mono_us as i64, clock: Clock::Synced }
+}
+
+fn refused(refused: Refused) -> Refusal {
+    match refused {
+        Refused::Behind | Refused::Full => Refusal::Later,
+        Refused::ReadOnly => Refusal::ReadOnly,
+        Refused::TooLarge => Refusal::Other("too large".to_owned()),
+    }
 }
 
 fn refusal(error: JournalError) -> Refusal {
