@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::medium::{Disk, Image, Random, SimMedium};
 use crate::subject::{self, Journal, Record, Seq};
-use crate::workload::{self, Run};
+use crate::workload::{self, Run, Step};
 
 /// What a medium loses at once, mostly.
 const BLOCK: usize = 512;
@@ -41,9 +41,10 @@ pub struct Damages {
 }
 
 impl AtRest {
-    /// What the workload of a seed leaves behind.
+    /// What the workload of a seed leaves behind when nothing is deleted.
     pub fn new(seed: u64, len: usize) -> Result<Self, String> {
-        let Run { ops, model } = workload::run(seed, len)?;
+        let steps = workload::steps(seed, len).into_iter().filter(|step| *step != Step::Retire).collect();
+        let Run { ops, model } = workload::run(seed, steps)?;
         let mut disk = Disk::default();
         ops.iter().for_each(|op| disk.apply(op));
         let files = disk.names.iter().map(|(name, file)| (name.clone(), disk.files[*file].cached.clone()));

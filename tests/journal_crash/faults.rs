@@ -148,6 +148,16 @@ impl Faulty<'_> {
             let at = at as u64 + 1;
             match step {
                 Step::Commit => self.commit(&mut journal).map_err(|error| format!("step {at}: {error}"))?,
+                // It needs a commit of its own, which cannot go before one that failed.
+                Step::Retire => match self.commit(&mut journal).map(|()| journal.is_stuck()) {
+                    Ok(true) => {}
+                    Ok(false) => match workload::retire(self.medium, &mut journal, self.model) {
+                        Ok(()) | Err(Refusal::Later) => {}
+                        Err(Refusal::ReadOnly) => self.read_only = true,
+                        Err(Refusal::Other(error)) => return Err(format!("step {at}: {error}")),
+                    },
+                    Err(error) => return Err(format!("step {at}: {error}")),
+                },
                 Step::Restart | Step::Kill => {
                     if step == Step::Restart {
                         journal.close();

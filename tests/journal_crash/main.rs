@@ -67,7 +67,7 @@ fn nothing_acknowledged_is_lost_wherever_the_power_fails() {
     each_seed(
         || done.load(Ordering::Relaxed) >= wanted.unwrap_or(SLICE),
         |seed| {
-            let run = with_seed(seed, "the workload", workload::run(seed, STEPS));
+            let run = with_seed(seed, "the workload", workload::run(seed, workload::steps(seed, STEPS)));
             let count = with_seed(seed, "power failure", power::fail_everywhere(&run, seed, again));
             done.fetch_add(count.all(), Ordering::Relaxed);
             let mut total = total.lock().unwrap();

@@ -68,13 +68,11 @@ impl Model {
     }
 
     /// The model of a journal that started and showed this, which from now on has to stay.
-    pub fn from_here(&self, found: &Found) -> Self {
+    /// `before` says what may go, still.
+    pub fn from_here(&self, before: &Mark, found: &Found) -> Self {
         let mut model = self.clone();
-        model.marks.clear();
-        // What went may not come back either, but nobody asks for it.
-        let gone = found.records.first().map_or(found.next, |(seq, _)| *seq) - 1;
+        model.marks = vec![Mark { may_go: before.may_go, ..Mark::default() }];
         model.settle(0, found);
-        model.let_go(0, gone);
         model
     }
 

@@ -176,6 +176,28 @@ impl Journal {
         }
     }
 
+    /// Whether something waits for a medium that takes it.
+    pub fn is_stuck(&self) -> bool {
+        self.stuck.is_some()
+    }
+
+    /// The last number of the oldest segment, if that can be deleted.
+    pub fn oldest_ends(&self) -> Option<Seq> {
+        match self.writer.catalog().segments.as_slice() {
+            [oldest, _, ..] => Some(oldest.summary.next_seq - 1),
+            _ => None,
+        }
+    }
+
+    /// Deletes the oldest segment.
+    pub fn retire(&mut self) -> Result<(), Refusal> {
+        let now = self.now();
+        let Some(second) = self.writer.catalog().segments.get(1).map(|segment| segment.number()) else {
+            return Ok(());
+        };
+        self.writer.retire(now, second).map_err(refusal)
+    }
+
     /// Everything that is there.
     pub fn found(&mut self) -> Result<Found, String> {
         let catalog = self.writer.catalog();

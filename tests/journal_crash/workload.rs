@@ -13,6 +13,8 @@ pub enum Step {
     Move(Destination, usize),
     /// What came in is made durable.
     Commit,
+    /// The oldest segment makes room.
+    Retire,
     /// The journal is closed and opened again.
     Restart,
     /// The process is killed: what was not committed is gone, what was written is still in the cache.
@@ -32,7 +34,8 @@ pub fn steps(seed: u64, len: usize) -> Vec<Step> {
             30..45 => Step::Append(400 + random.below(200)),
             45..50 => Step::Append(random.below(1500)),
             50..65 => Step::Move(random.below(DESTINATIONS) as Destination, random.below(4)),
-            65..96 => Step::Commit,
+            65..93 => Step::Commit,
+            93..96 => Step::Retire,
             96..98 => Step::Restart,
             _ => Step::Kill,
         });
@@ -50,17 +53,21 @@ pub struct Run {
 }
 
 /// Runs the steps of a seed on a medium that works.
-pub fn run(seed: u64, len: usize) -> Result<Run, String> {
+pub fn run(seed: u64, steps: Vec<Step>) -> Result<Run, String> {
     let medium = SimMedium::new();
     let mut journal = Journal::open(&medium, seed).map_err(|error| format!("the first start: {error}"))?;
     let mut model = Model::default();
-    for (at, step) in steps(seed, len).into_iter().enumerate() {
+    for (at, step) in steps.into_iter().enumerate() {
         let at = at as u64;
         match step {
             Step::Commit => match journal.commit() {
                 Ok(ops) => model.acknowledge_all(ops),
                 Err(refusal) => return Err(format!("step {at}: {refusal:?} of a medium that works")),
             },
+            Step::Retire => {
+                retire(&medium, &mut journal, &mut model)
+                    .map_err(|refusal| format!("step {at}: {refusal:?}"))?;
+            }
             Step::Restart | Step::Kill => {
                 if step == Step::Restart {
                     journal.close();
@@ -99,7 +106,14 @@ pub fn hand_over(journal: &mut Journal, model: &mut Model, step: &Step, salt: u6
                 moves.push(seq);
             }
         }
-        Step::Commit | Step::Restart | Step::Kill => {}
+        Step::Commit | Step::Retire | Step::Restart | Step::Kill => {}
     }
     Ok(())
+}
+
+/// Lets the oldest segment go.
+pub fn retire(medium: &SimMedium, journal: &mut Journal, model: &mut Model) -> Result<(), Refusal> {
+    let Some(up_to) = journal.oldest_ends() else { return Ok(()) };
+    model.let_go(medium.ops_len(), up_to);
+    journal.retire()
 }
