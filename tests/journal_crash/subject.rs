@@ -3,13 +3,15 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use iotsocketd::journal::OnFull;
 use iotsocketd::journal::error::JournalError;
 use iotsocketd::journal::front::{Bounds, Front, Refused};
-use iotsocketd::journal::medium::Medium as _;
-use iotsocketd::journal::record::{self, Kind, Message, Records, State, Via};
+use iotsocketd::journal::reader::{Query, Reader};
+use iotsocketd::journal::record::{self, Kind, Message, State, Via};
 use iotsocketd::journal::recovery::Report;
-use iotsocketd::journal::scan::{Found as Scanned, Scanner};
-use iotsocketd::journal::segment::{self, BATCH_HEAD_LEN, Batch, DATA_START};
+use iotsocketd::journal::retention::{Delivered, Limits, Plan, plan};
+use iotsocketd::journal::scrub::scrub;
+use iotsocketd::journal::segment::{self, Batch};
 use iotsocketd::journal::stamp::{Clock, Stamp};
 use iotsocketd::journal::writer::{Settings, Writer};
 use iotsocketd::wire::{Format, GroupName, Uid};
@@ -25,6 +27,11 @@ pub type Record = Message<'static>;
 
 /// The smallest there is, so that a short workload fills several.
 const SEGMENT_LEN: u64 = segment::SEGMENT_LEN_MIN;
+
+/// Bytes that all segments may have: two of them, so that some are deleted.
+const BYTES_MAX: u64 = 2 * SEGMENT_LEN;
+/// Messages that are read at once: few, so that pages begin and end everywhere.
+const PAGE: usize = 7;
 
 /// What a reader sees.
 #[derive(Debug, Clone, Default)]
@@ -52,7 +59,8 @@ pub enum Refusal {
 
 pub struct Journal {
     writer: Writer<SimMedium>,
-    reader: SimMedium,
+    medium: SimMedium,
+    reader: Reader<SimMedium>,
     report: Report,
     /// Damaged places that reading came upon.
     gaps: usize,
@@ -111,8 +119,16 @@ impl Journal {
             Writer::open(medium.clone(), &settings).map_err(|error| format!("{error:?}"))?;
         // The tail in memory is as small as can be: what is read comes from the medium.
         let front = Front::new(writer.start(), Bounds { pending_max: 1 << 20, tail_max: 0 });
-        let mut journal =
-            Self { writer, reader: medium.clone(), report, gaps: 0, front, stuck: None, now_us: salt % 1000 };
+        let mut journal = Self {
+            writer,
+            medium: medium.clone(),
+            reader: Reader::new(medium.clone()),
+            report,
+            gaps: 0,
+            front,
+            stuck: None,
+            now_us: salt % 1000,
+        };
         journal.upkeep().map_err(|refusal| format!("after the start: {refusal:?}"))?;
         Ok(journal)
     }
@@ -137,7 +153,7 @@ impl Journal {
 
     /// Makes all that is pending durable. Gives how many operations the medium had done when that was acknowledged.
     pub fn commit(&mut self) -> Result<usize, Refusal> {
-        let mut ops = self.reader.ops_len();
+        let mut ops = self.medium.ops_len();
         let mut turned = false;
         while let Some(batch) = self.stuck.take().or_else(|| self.front.take_batch()) {
             let newest = self.front.newest();
@@ -152,7 +168,7 @@ impl Journal {
                 }
             };
             self.front.committed(&batch);
-            ops = self.reader.ops_len();
+            ops = self.medium.ops_len();
             turned |= committed.turned;
             if committed.next_seq != batch.head.next_seq() {
                 let error = format!("committed up to {committed:?}, not {}", batch.head.next_seq());
@@ -181,21 +197,28 @@ impl Journal {
         self.stuck.is_some()
     }
 
-    /// The last number of the oldest segment, if that can be deleted.
-    pub fn oldest_ends(&self) -> Option<Seq> {
-        match self.writer.catalog().segments.as_slice() {
-            [oldest, _, ..] => Some(oldest.summary.next_seq - 1),
-            _ => None,
-        }
+    /// What has to make room now.
+    pub fn plan(&self) -> Plan {
+        let limits = Limits {
+            bytes_max: BYTES_MAX,
+            keep_us: i64::MAX,
+            groups_us: Vec::new(),
+            on_full: OnFull::DropOldest,
+        };
+        plan(&self.writer.catalog(), &Delivered::from_cursors(self.writer.small()), &limits, None)
     }
 
-    /// Deletes the oldest segment.
-    pub fn retire(&mut self) -> Result<(), Refusal> {
+    /// The last number in the segments of a plan.
+    pub fn last_of(&self, plan: &Plan) -> Seq {
+        let catalog = self.writer.catalog();
+        let planned = catalog.segments.iter().filter(|segment| plan.segments.contains(&segment.number()));
+        planned.map(|segment| segment.summary.next_seq - 1).max().unwrap_or(0)
+    }
+
+    /// Deletes what was planned.
+    pub fn retire(&mut self, plan: &Plan) -> Result<(), Refusal> {
         let now = self.now();
-        let Some(second) = self.writer.catalog().segments.get(1).map(|segment| segment.number()) else {
-            return Ok(());
-        };
-        self.writer.retire(now, second).map_err(refusal)
+        self.writer.retire(now, plan).map_err(refusal)
     }
 
     /// Everything that is there.
@@ -212,46 +235,25 @@ impl Journal {
             let to = name.parse().map_err(|_| format!("a cursor {name:?}"))?;
             found.cursors.insert(to, cursor.up_to);
         }
-        for info in &catalog.segments {
-            self.read(info, &mut found).map_err(|error| format!("{}: {error:?}", info.name()))?;
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let query = Query { limit: PAGE, ..Query::from(from) };
+            let page = self.reader.read(&catalog, &query).map_err(|error| format!("{error:?}"))?;
+            self.gaps += page.damaged.len();
+            found.records.extend(page.messages.into_iter().map(|stored| (stored.seq, stored.message)));
+            next = page.next;
         }
         Ok(found)
     }
 
-    fn read(
-        &mut self,
-        info: &iotsocketd::journal::catalog::SegmentInfo,
-        found: &mut Found,
-    ) -> Result<(), iotsocketd::journal::medium::MediumError> {
-        let medium = &mut self.reader;
-        let file = medium.open(&info.name())?;
-        let mut scanner = Scanner::new(file, info.header.epoch, DATA_START, info.end.offset);
-        loop {
-            match scanner.next(medium)? {
-                Scanned::Batch { head, bytes, .. } => {
-                    let mut seq = head.first_seq;
-                    for raw in Records::new(&bytes[BATCH_HEAD_LEN..]) {
-                        if let Some(record::Record::Message(message)) = raw.decode() {
-                            found.records.push((seq, message.into_owned()));
-                            seq += 1;
-                        }
-                    }
-                }
-                Scanned::Gap { .. } => self.gaps += 1,
-                Scanned::End { offset } => {
-                    self.gaps += usize::from(offset != info.end.offset);
-                    break;
-                }
-            }
-        }
-        medium.close(file);
-        Ok(())
-    }
-
-    /// How many damaged places were told, at the start or by looking through everything.
+    /// How many damaged places were told: at the start, while reading, or by looking through everything.
     pub fn damage(&mut self) -> Result<usize, String> {
         let Report { damaged, missing, set_aside, .. } = &self.report;
-        Ok(self.gaps + damaged.len() + missing.len() + set_aside.len())
+        let mut told = self.gaps + damaged.len() + missing.len() + set_aside.len();
+        for segment in &self.writer.catalog().segments {
+            told += scrub(&mut self.medium, segment).map_err(|error| format!("{error:?}"))?.len();
+        }
+        Ok(told)
     }
 
     /// Ends it the orderly way.

@@ -13,7 +13,7 @@ pub enum Step {
     Move(Destination, usize),
     /// What came in is made durable.
     Commit,
-    /// The oldest segment makes room.
+    /// What is too much makes room.
     Retire,
     /// The journal is closed and opened again.
     Restart,
@@ -111,9 +111,9 @@ pub fn hand_over(journal: &mut Journal, model: &mut Model, step: &Step, salt: u6
     Ok(())
 }
 
-/// Lets the oldest segment go.
+/// Lets go what the policy says.
 pub fn retire(medium: &SimMedium, journal: &mut Journal, model: &mut Model) -> Result<(), Refusal> {
-    let Some(up_to) = journal.oldest_ends() else { return Ok(()) };
-    model.let_go(medium.ops_len(), up_to);
-    journal.retire()
+    let plan = journal.plan();
+    model.let_go(medium.ops_len(), journal.last_of(&plan));
+    journal.retire(&plan)
 }

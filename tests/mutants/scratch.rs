@@ -4,7 +4,7 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::list::Mutant;
@@ -88,20 +88,34 @@ impl Scratch {
         let log = self.root.join("output");
         let output = fs::File::create(&log).unwrap();
         let mut command = Command::new(program);
-        command.current_dir(&self.root).env("RUST_BACKTRACE", "0").stdin(Stdio::null());
+        command.arg("--nocapture").current_dir(&self.root).env("RUST_BACKTRACE", "0").stdin(Stdio::null());
         command.stdout(output.try_clone().unwrap()).stderr(output);
-        let Some(success) = wait(command.spawn().unwrap(), max) else { return Outcome::Hung };
-        if success {
-            return Outcome::Passed;
-        }
-        let text = fs::read_to_string(&log).unwrap_or_default();
-        Outcome::Failed(panic_line(&text))
+        let mut child = command.spawn().unwrap();
+        let begun = Instant::now();
+        let outcome = loop {
+            let status = child.try_wait().unwrap();
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            if let Some(line) = panic_line(&text) {
+                break Outcome::Failed(line);
+            }
+            match status {
+                Some(status) if status.success() => break Outcome::Passed,
+                Some(status) => break Outcome::Failed(status.to_string()),
+                None if begun.elapsed() > max => break Outcome::Hung,
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        };
+        let _ = child.kill();
+        let _ = child.wait();
+        outcome
     }
 
     /// The harness's program, or what the compiler says.
     fn build(&self) -> Result<PathBuf, String> {
         let mut command = Command::new(env!("CARGO"));
         command.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target).stdin(Stdio::null());
+        // Only for the copy itself: what it depends on is taken as it was built for the package.
+        command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1");
         command.args(["test", "--offline", "--no-run", "--test", HARNESS]);
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
@@ -115,26 +129,11 @@ impl Scratch {
     }
 }
 
-/// Waits for the end and tells of success; stops it when it takes too long.
-fn wait(mut child: Child, max: Duration) -> Option<bool> {
-    let begun = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return Some(status.success());
-        }
-        if begun.elapsed() > max {
-            let _ = child.kill();
-            let _ = child.wait();
-            return None;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// The line behind the first that says where it panicked.
-fn panic_line(text: &str) -> String {
-    let mut lines = text.lines().skip_while(|line| !line.contains("panicked at")).skip(1);
-    lines.next().unwrap_or("it failed without a word").chars().take(150).collect()
+/// The whole line behind the first that says where something panicked: the harness need not go on after it.
+fn panic_line(text: &str) -> Option<String> {
+    let (_, behind) = text.split_once("panicked at")?;
+    let (line, _) = behind.split_once('\n')?.1.split_once('\n')?;
+    Some(line.chars().take(150).collect())
 }
 
 /// The package's manifest without its programs and benchmarks, as a workspace of its own.
