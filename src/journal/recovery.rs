@@ -158,17 +158,15 @@ fn walk_chain(candidates: &BTreeMap<u64, Candidate>, recovered: &mut Recovered) 
     while let Some(number) = at {
         chain.insert(number);
         let Some(candidate) = candidates.get(&number) else { break };
-        let previous = candidate.header.previous.number;
+        // None is behind itself, whatever it says.
+        let previous = candidate.header.previous.number.min(number.saturating_sub(1));
         if previous >= oldest && previous != 0 && !candidates.contains_key(&previous) {
             recovered.report.missing.push(previous);
         }
         // Also where that one is missing: what lies between was written again in this one, all the same.
         let orphans = candidates.range(previous.saturating_add(1)..number);
         recovered.superfluous.extend(orphans.map(|(orphan, _)| segment::name(*orphan)));
-        at = candidates
-            .range(..=previous.min(number.saturating_sub(1)))
-            .next_back()
-            .map(|(before, _)| *before);
+        at = candidates.range(..=previous).next_back().map(|(before, _)| *before);
     }
     chain.into_iter().collect()
 }

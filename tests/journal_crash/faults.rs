@@ -2,7 +2,7 @@
 
 use iotsocketd::journal::medium::Operation;
 
-use crate::medium::{Failure, Fault, Random, SimMedium, images};
+use crate::medium::{Disk, Failure, Fault, Random, SimMedium, images};
 use crate::model::Model;
 use crate::power::{self, Count};
 use crate::subject::{self, Journal, Refusal};
@@ -27,6 +27,8 @@ impl std::ops::AddAssign for Tried {
     }
 }
 
+/// Operations behind a failure at which the power fails.
+const SOON: usize = 12;
 const KINDS: [Option<Operation>; 11] = [
     None,
     Some(Operation::List),
@@ -66,29 +68,28 @@ pub fn fail_everything(seed: u64, len: usize, of: usize) -> Result<Tried, String
     Ok(tried)
 }
 
-/// Two failures, one behind the other: a sync and whatever is asked next.
+/// Two failures, one behind the other: of a commit, then of what is done about it.
 pub fn fail_twice(seed: u64, len: usize, of: usize) -> Result<Tried, String> {
     let mut tried = Tried::default();
     let mut random = Random::new(seed);
-    for first in [Operation::Sync, Operation::Write] {
+    for first in [Operation::Sync, Operation::Write, Operation::SyncFolder, Operation::Rename] {
         for at in 0.. {
-            let mut struck = false;
-            for second in [Operation::Sync, Operation::Write, Operation::Create, Operation::SyncFolder] {
-                for behind in 0..3 {
-                    // What the second counts from: operations of its own kind, so some of these come before the first.
-                    let fault =
-                        |only, at| Fault { at, lasting: false, failure: Failure::Error, only: Some(only) };
-                    let faults = [fault(first, at), fault(second, at + behind + u64::from(first == second))];
-                    if of > 1 && !random.one_in(of) && behind > 0 {
+            // Without the second it tells whether there is a first.
+            let fault = Fault { at, lasting: false, failure: Failure::Error, only: Some(first) };
+            let Some(found) = run(seed, len, &[fault]).map_err(|error| format!("{fault:?}: {error}"))? else {
+                break;
+            };
+            tried += found;
+            for only in [Operation::Sync, Operation::Write, Operation::Create, Operation::SyncFolder] {
+                for failure in [Failure::Error, Failure::NoSpace] {
+                    if !random.one_in(of) {
                         continue;
                     }
+                    let second = Fault { at: 0, lasting: random.one_in(2), failure, only: Some(only) };
+                    let faults = [fault, second];
                     let found = run(seed, len, &faults).map_err(|error| format!("{faults:?}: {error}"))?;
-                    struck |= found.is_some();
                     tried += found.unwrap_or_default();
                 }
-            }
-            if !struck {
-                break;
             }
         }
     }
@@ -100,7 +101,10 @@ fn run(seed: u64, len: usize, faults: &[Fault]) -> Result<Option<Tried>, String>
     let medium = SimMedium::new();
     let mut tried = Tried { workloads: 1, ..Tried::default() };
     let mut model = Model::default();
-    faults.iter().for_each(|fault| medium.inject(*fault));
+    if let [first, rest @ ..] = faults {
+        medium.inject(*first);
+        rest.iter().for_each(|fault| medium.inject_behind(*fault));
+    }
     let mut workload = Faulty { medium: &medium, model: &mut model, seed, read_only: false, over: false };
     workload.run(len).map_err(|error| format!("struck {:?}: {error}", medium.struck().first()))?;
     tried.read_only += u64::from(workload.read_only);
@@ -122,10 +126,26 @@ fn run(seed: u64, len: usize, faults: &[Fault]) -> Result<Option<Tried>, String>
     let mark = model.last();
     let disk = medium.disk();
     for (loss, image) in images(&disk, &mut random) {
-        let start = crate::medium::Disk::from_image(&image);
+        let start = Disk::from_image(&image);
         let again = random.one_in(50);
         power::one(&model, &mark, &start, again, &mut random, &mut tried.images)
             .map_err(|error| format!("then the power failed, {loss:?}: {error}"))?;
+    }
+    // Nor does it if the power fails soon after the failure, before what has to be tidied up is.
+    let struck = medium.struck().last().map_or(0, |(_, ops)| *ops);
+    let from = model.settled.max(struck);
+    let mut earlier = Disk::default();
+    for (at, op) in medium.ops().iter().enumerate().take(from + SOON) {
+        earlier.apply(op);
+        if at >= from {
+            let mark = model.mark_at(at + 1);
+            for (loss, image) in images(&earlier, &mut random).into_iter().take(4) {
+                power::one(&model, &mark, &Disk::from_image(&image), false, &mut random, &mut tried.images)
+                    .map_err(|error| {
+                    format!("then the power failed at operation {}, {loss:?}: {error}", at + 1)
+                })?;
+            }
+        }
     }
     power::one(&model, &mark, &disk, false, &mut random, &mut tried.images)
         .map_err(|error| format!("then it was killed: {error}"))?;

@@ -29,6 +29,8 @@ pub struct Model {
     pub moves: BTreeMap<Destination, Vec<Seq>>,
     /// What was acknowledged, one for each time that something was.
     marks: Vec<Mark>,
+    /// Operations of the medium that were done when the last start showed what there is.
+    pub settled: usize,
 }
 
 impl Model {
@@ -54,6 +56,7 @@ impl Model {
             moves.retain(|seq| *seq <= found.cursors[to]);
         }
         self.acknowledge_all(ops);
+        self.settled = ops;
     }
 
     /// What was acknowledged last.

@@ -54,6 +54,8 @@ pub enum Op {
     Remove {
         name: String,
     },
+    /// The process ended and another began.
+    Restart,
 }
 
 /// A change of a file's bytes that no sync covers.
@@ -153,6 +155,7 @@ impl Disk {
                     self.enter(Entry::Renamed { from: from.clone(), to: to.clone(), file });
                 }
             }
+            Op::Restart => self.restart(),
             Op::Remove { name } => {
                 if let Some(file) = self.names.get(name).copied() {
                     self.enter(Entry::Removed { name: name.clone(), file });

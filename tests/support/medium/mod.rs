@@ -55,6 +55,8 @@ struct State {
     next_id: u32,
     ops: Vec<Op>,
     faults: Vec<(Fault, u64)>,
+    /// Faults that count from the first failure.
+    waiting: Vec<(Fault, u64)>,
     /// What failed on demand, and how many operations had changed something before.
     struck: Vec<(Operation, usize)>,
     random: u64,
@@ -93,10 +95,15 @@ impl SimMedium {
         self.0.borrow_mut().faults.push((fault, 0));
     }
 
+    /// Lets an operation fail that comes behind the first failure: it is counted from there.
+    pub fn inject_behind(&self, fault: Fault) {
+        self.0.borrow_mut().waiting.push((fault, 0));
+    }
+
     /// The process that used it is gone, with all it had open and knew.
     pub fn restart(&self) {
         let mut state = self.0.borrow_mut();
-        state.disk.restart();
+        state.apply(Op::Restart);
         state.open.clear();
         state.doubted.clear();
     }
@@ -158,6 +165,8 @@ impl State {
         }
         if found.is_some() {
             self.struck.push((operation, self.ops.len()));
+            let waiting = std::mem::take(&mut self.waiting);
+            self.faults.extend(waiting);
         }
         found
     }
