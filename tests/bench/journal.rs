@@ -198,7 +198,7 @@ fn appended(size: &Size) -> Outcome<()> {
     shared.over.store(true, Ordering::Release);
     committer.join().map_err(|_| "the committer panicked")?.map_err(told)?;
     row("appended a second, nobody waits", rate(count, elapsed), AtLeast(200_000.0));
-    row("  the same until all is on the medium", rate(count, begun.elapsed()), NoBound);
+    row("  the same until all is on the medium", rate(count, begun.elapsed()), Free);
     Ok(())
 }
 
@@ -227,7 +227,7 @@ fn acknowledged(size: &Size) -> Outcome<()> {
     let elapsed = begun.elapsed();
     committer.join().map_err(|_| "the committer panicked")?.map_err(told)?;
     row("acknowledged a second, 64 callers wait", rate(count, elapsed), AtLeast(20_000.0));
-    row("  flushes a second", rate(shared.commits.load(Ordering::Relaxed), elapsed), NoBound);
+    row("  flushes a second", rate(shared.commits.load(Ordering::Relaxed), elapsed), Free);
     Ok(())
 }
 
@@ -316,7 +316,7 @@ fn history(size: &Size) -> Outcome<()> {
     row(
         &format!("MiB a second written, {} MiB", bytes / MIB),
         bytes as f64 / MIB as f64 / begun.elapsed().as_secs_f64(),
-        NoBound,
+        Free,
     );
     row("MiB of memory more than before, with all of that", resident_mib()? - idle, AtMost(16.0));
     drop(writer);
@@ -341,7 +341,7 @@ fn history(size: &Size) -> Outcome<()> {
     row(
         "MiB of payload a second read in order",
         read as f64 / MIB as f64 / begun.elapsed().as_secs_f64(),
-        NoBound,
+        Free,
     );
     Ok(())
 }
@@ -372,15 +372,15 @@ fn fill(site: &Site, writer: &mut Writer<Disk>, bytes: u64, next: &mut Seq) -> O
 enum Bound {
     AtLeast(f64),
     AtMost(f64),
-    NoBound,
+    Free,
 }
-use Bound::{AtLeast, AtMost, NoBound};
+use Bound::{AtLeast, AtMost, Free};
 
 fn row(what: &str, value: f64, bound: Bound) {
     let (bound, verdict) = match bound {
         AtLeast(bound) => (format!(">= {bound}"), if value >= bound { "ok" } else { "MISSED" }),
         AtMost(bound) => (format!("<= {bound}"), if value <= bound { "ok" } else { "MISSED" }),
-        NoBound => (String::new(), ""),
+        Free => (String::new(), ""),
     };
     let value = if value < 100.0 { format!("{value:.2}") } else { format!("{value:.0}") };
     say(format!("{what:58}{value:>12}{bound:>14}  {verdict}").trim_end());

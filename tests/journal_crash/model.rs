@@ -72,7 +72,7 @@ impl Model {
 
     /// The model of a journal that started and showed this, which from now on has to stay.
     /// `before` says what may go, still.
-    pub fn from_here(&self, before: &Mark, found: &Found) -> Self {
+    pub fn seen_from_here(&self, before: &Mark, found: &Found) -> Self {
         let mut model = self.clone();
         model.marks = vec![Mark { may_go: before.may_go, ..Mark::default() }];
         model.settle(0, found);

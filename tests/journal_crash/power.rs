@@ -87,7 +87,7 @@ pub fn one(
     let recovered = medium.ops_len();
     let found = journal.found()?;
     model.check(mark, &found)?;
-    let mut next = model.from_here(mark, &found);
+    let mut next = model.seen_from_here(mark, &found);
     go_on(&medium, &mut journal, &mut next, salt)?;
     drop(journal);
     if !again {
@@ -118,7 +118,7 @@ fn twice(model: &Model, mark: &Mark, image: &Image, salt: u64) -> Result<(), Str
     let mut journal = Journal::open(&medium, salt ^ 1)?;
     let found = journal.found()?;
     model.check(mark, &found)?;
-    let mut next = model.from_here(mark, &found);
+    let mut next = model.seen_from_here(mark, &found);
     go_on(&medium, &mut journal, &mut next, salt ^ 2)?;
     drop(journal);
     let mut journal = Journal::open(&medium, salt ^ 3)?;
