@@ -82,7 +82,8 @@ pub fn fail_twice(seed: u64, len: usize, of: usize) -> Result<Tried, String> {
             tried += found;
             for only in [Operation::Sync, Operation::Write, Operation::Create, Operation::SyncFolder] {
                 for failure in [Failure::Error, Failure::NoSpace] {
-                    if !random.one_in(of) {
+                    let rare = matches!(first, Operation::SyncFolder | Operation::Rename);
+                    if !rare && !random.one_in(of) {
                         continue;
                     }
                     let second = Fault { at: 0, lasting: random.one_in(2), failure, only: Some(only) };
@@ -168,15 +169,11 @@ impl Faulty<'_> {
             let at = at as u64 + 1;
             match step {
                 Step::Commit => self.commit(&mut journal).map_err(|error| format!("step {at}: {error}"))?,
-                // It needs a commit of its own, which cannot go before one that failed.
-                Step::Retire => match self.commit(&mut journal).map(|()| journal.is_stuck()) {
-                    Ok(true) => {}
-                    Ok(false) => match workload::retire(self.medium, &mut journal, self.model) {
-                        Ok(()) | Err(Refusal::Later) => {}
-                        Err(Refusal::ReadOnly) => self.read_only = true,
-                        Err(Refusal::Other(error)) => return Err(format!("step {at}: {error}")),
-                    },
-                    Err(error) => return Err(format!("step {at}: {error}")),
+                // Also while a batch waits for room: that is when it is needed.
+                Step::Retire => match workload::retire(self.medium, &mut journal, self.model) {
+                    Ok(()) | Err(Refusal::Later) => {}
+                    Err(Refusal::ReadOnly) => self.read_only = true,
+                    Err(Refusal::Other(error)) => return Err(format!("step {at}: {error}")),
                 },
                 Step::Restart | Step::Kill => {
                     if step == Step::Restart {

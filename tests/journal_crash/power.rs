@@ -87,6 +87,7 @@ pub fn one(
     let recovered = medium.ops_len();
     let found = journal.found()?;
     model.check(mark, &found)?;
+    no_loss(&journal)?;
     let mut next = model.seen_from_here(mark, &found);
     go_on(&medium, &mut journal, &mut next, salt)?;
     drop(journal);
@@ -118,11 +119,17 @@ fn twice(model: &Model, mark: &Mark, image: &Image, salt: u64) -> Result<(), Str
     let mut journal = Journal::open(&medium, salt ^ 1)?;
     let found = journal.found()?;
     model.check(mark, &found)?;
+    no_loss(&journal)?;
     let mut next = model.seen_from_here(mark, &found);
     go_on(&medium, &mut journal, &mut next, salt ^ 2)?;
     drop(journal);
     let mut journal = Journal::open(&medium, salt ^ 3)?;
     next.check(&next.last(), &journal.found()?).map_err(|error| format!("the start behind it: {error}"))
+}
+
+/// A failure of the power damages nothing, so nothing is told to be damaged.
+fn no_loss(journal: &Journal) -> Result<(), String> {
+    journal.loss().map_or(Ok(()), |report| Err(format!("nothing was damaged, and it says {report:?}")))
 }
 
 /// What a journal that just started must still be able to do.

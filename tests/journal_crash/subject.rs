@@ -192,11 +192,6 @@ impl Journal {
         }
     }
 
-    /// Whether something waits for a medium that takes it.
-    pub fn is_stuck(&self) -> bool {
-        self.stuck.is_some()
-    }
-
     /// What has to make room now.
     pub fn plan(&self) -> Plan {
         let limits = Limits {
@@ -244,6 +239,11 @@ impl Journal {
             next = page.next;
         }
         Ok(found)
+    }
+
+    /// What was told to be damaged or missing at the start.
+    pub fn loss(&self) -> Option<&Report> {
+        Some(&self.report).filter(|report| report.is_loss() || report.state_incomplete)
     }
 
     /// How many damaged places were told: at the start, while reading, or by looking through everything.

@@ -92,7 +92,10 @@ impl SimMedium {
 
     /// Lets an operation fail.
     pub fn inject(&self, fault: Fault) {
-        self.0.borrow_mut().faults.push((fault, 0));
+        let mut state = self.0.borrow_mut();
+        // Another fault, another part of what is lost.
+        state.random += fault.at << 32;
+        state.faults.push((fault, 0));
     }
 
     /// Lets an operation fail that comes behind the first failure: it is counted from there.
