@@ -202,7 +202,7 @@ fn appended(size: &Size) -> Outcome<()> {
     shared.over.store(true, Ordering::Release);
     committer.join().map_err(|_| "the committer panicked")?.map_err(told)?;
     row("appended a second, nobody waits", rate(count, elapsed), AtLeast(200_000.0));
-    row("  the same until all is on the medium", rate(count, begun.elapsed()), Free);
+    row("  the same until all is on the medium", rate(count, begun.elapsed()), Explains);
     Ok(())
 }
 
@@ -231,7 +231,7 @@ fn acknowledged(size: &Size) -> Outcome<()> {
     let elapsed = begun.elapsed();
     committer.join().map_err(|_| "the committer panicked")?.map_err(told)?;
     row("acknowledged a second, 64 callers wait", rate(count, elapsed), AtLeast(20_000.0));
-    row("  flushes a second", rate(shared.commits.load(Ordering::Relaxed), elapsed), Free);
+    row("  flushes a second", rate(shared.commits.load(Ordering::Relaxed), elapsed), Explains);
     Ok(())
 }
 
@@ -320,7 +320,7 @@ fn history(size: &Size) -> Outcome<()> {
     row(
         &format!("MiB a second written, {} MiB", bytes / MIB),
         bytes as f64 / MIB as f64 / begun.elapsed().as_secs_f64(),
-        Free,
+        Explains,
     );
     row("MiB of memory more than before, with all of that", resident_mib()? - idle, AtMost(16.0));
     drop(writer);
@@ -345,7 +345,7 @@ fn history(size: &Size) -> Outcome<()> {
     row(
         "MiB of payload a second read in order",
         read as f64 / MIB as f64 / begun.elapsed().as_secs_f64(),
-        Free,
+        Explains,
     );
     Ok(())
 }
@@ -376,15 +376,15 @@ fn fill(site: &Site, writer: &mut Writer<Disk>, bytes: u64, next: &mut Seq) -> O
 enum Bound {
     AtLeast(f64),
     AtMost(f64),
-    Free,
+    Explains,
 }
-use Bound::{AtLeast, AtMost, Free};
+use Bound::{AtLeast, AtMost, Explains};
 
 fn row(what: &str, value: f64, bound: Bound) {
     let (bound, verdict) = match bound {
         AtLeast(bound) => (format!(">= {bound}"), if value >= bound { "ok" } else { "MISSED" }),
         AtMost(bound) => (format!("<= {bound}"), if value <= bound { "ok" } else { "MISSED" }),
-        Free => (String::new(), ""),
+        Explains => (String::new(), ""),
     };
     let value = if value < 100.0 { format!("{value:.2}") } else { format!("{value:.0}") };
     say(format!("{what:58}{value:>12}{bound:>14}  {verdict}").trim_end());

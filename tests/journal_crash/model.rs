@@ -72,11 +72,18 @@ impl Model {
 
     /// The model of a journal that started and showed this, which from now on has to stay.
     /// `before` says what may go, still.
-    pub fn seen_from_here(&self, before: &Mark, found: &Found) -> Self {
+    pub fn goes_on(&self, before: &Mark, found: &Found) -> Self {
         let mut model = self.clone();
         model.marks = vec![Mark { may_go: before.may_go, ..Mark::default() }];
         model.settle(0, found);
         model
+    }
+
+    /// Whether all that was handed over is acknowledged.
+    pub fn is_acknowledged(&self) -> bool {
+        let last = self.last();
+        let moved = self.moves.iter().all(|(to, moves)| last.moves.get(to) == Some(&moves.len()));
+        last.records == self.records.len() && moved
     }
 
     /// Where the cursors are.

@@ -88,7 +88,8 @@ pub fn one(
     let found = journal.found()?;
     model.check(mark, &found)?;
     no_loss(&journal)?;
-    let mut next = model.seen_from_here(mark, &found);
+    journal.upkeep().map_err(|refusal| format!("after the start: {refusal:?}"))?;
+    let mut next = model.goes_on(mark, &found);
     go_on(&medium, &mut journal, &mut next, salt)?;
     drop(journal);
     if !again {
@@ -120,7 +121,8 @@ fn twice(model: &Model, mark: &Mark, image: &Image, salt: u64) -> Result<(), Str
     let found = journal.found()?;
     model.check(mark, &found)?;
     no_loss(&journal)?;
-    let mut next = model.seen_from_here(mark, &found);
+    journal.upkeep().map_err(|refusal| format!("after the start: {refusal:?}"))?;
+    let mut next = model.goes_on(mark, &found);
     go_on(&medium, &mut journal, &mut next, salt ^ 2)?;
     drop(journal);
     let mut journal = Journal::open(&medium, salt ^ 3)?;

@@ -104,7 +104,7 @@ pub fn sealed(image: &Image) -> Vec<String> {
 }
 
 impl Journal {
-    /// Starts, and does what is to do after a start.
+    /// Starts. What is there can be seen before anything is tidied up, which is [`Self::upkeep`].
     pub fn open(medium: &SimMedium, salt: u64) -> Result<Self, String> {
         let settings = Settings {
             segment_len: SEGMENT_LEN,
@@ -119,7 +119,7 @@ impl Journal {
             Writer::open(medium.clone(), &settings).map_err(|error| format!("{error:?}"))?;
         // The tail in memory is as small as can be: what is read comes from the medium.
         let front = Front::new(writer.start(), Bounds { pending_max: 1 << 20, tail_max: 0 });
-        let mut journal = Self {
+        let journal = Self {
             writer,
             medium: medium.clone(),
             reader: Reader::new(medium.clone()),
@@ -129,7 +129,6 @@ impl Journal {
             stuck: None,
             now_us: salt % 1000,
         };
-        journal.upkeep().map_err(|refusal| format!("after the start: {refusal:?}"))?;
         Ok(journal)
     }
 
@@ -185,7 +184,7 @@ impl Journal {
     }
 
     /// What is done while nobody waits. That it fails is no reason to stop.
-    fn upkeep(&mut self) -> Result<(), Refusal> {
+    pub fn upkeep(&mut self) -> Result<(), Refusal> {
         match self.writer.upkeep().map_err(refusal) {
             Err(Refusal::Other(error)) if error.starts_with("OutOfStep") => Err(Refusal::Other(error)),
             _ => Ok(()),

@@ -56,6 +56,7 @@ pub struct Run {
 pub fn run(seed: u64, steps: Vec<Step>) -> Result<Run, String> {
     let medium = SimMedium::new();
     let mut journal = Journal::open(&medium, seed).map_err(|error| format!("the first start: {error}"))?;
+    journal.upkeep().map_err(|refusal| format!("the first start: {refusal:?}"))?;
     let mut model = Model::default();
     for (at, step) in steps.into_iter().enumerate() {
         let at = at as u64;
@@ -80,6 +81,7 @@ pub fn run(seed: u64, steps: Vec<Step>) -> Result<Run, String> {
                     .check(&model.last(), &found)
                     .map_err(|error| format!("step {at}: {step:?}: {error}"))?;
                 model.settle(medium.ops_len(), &found);
+                journal.upkeep().map_err(|refusal| format!("step {at}: {refusal:?}"))?;
             }
             step => hand_over(&mut journal, &mut model, &step, seed ^ at)
                 .map_err(|refusal| format!("{refusal:?}"))?,
