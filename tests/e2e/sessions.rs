@@ -199,7 +199,6 @@ fn tracking_numbers_0_and_65535_are_answered_both_ways() {
     }
 }
 
-/// B17: the central's requests end at their deadline, so that its numbers come free again.
 #[test]
 fn a_number_in_use_is_162_and_the_pending_request_goes_on() {
     let site = Site::new();

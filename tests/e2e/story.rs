@@ -193,6 +193,7 @@ fn the_central_and_an_object_ask_each_other_over_tcp() {
     assert_eq!(object.response(), (5, 0x42, b"from above".to_vec()));
 }
 
+/// B17: the central's requests end at their deadline.
 #[test]
 fn who_is_not_there_is_160_and_who_is_silent_is_161() {
     let site = Site::new();
