@@ -25,8 +25,11 @@ pub const ASKED_PER_OBJECT_MAX: usize = 1024;
 pub const ASKED_MAX: usize = 65_536;
 const _: () = assert!(ASKED_PER_OBJECT_MAX * 8 <= ASKED_MAX, "one object must not take the whole");
 
-/// Bytes of messages that wait in memory for the central, bookkeeping included.
-pub const MEMORY_LOG_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes of records that are not on flash yet; above, telemetry is dropped and counted: flash is slower than the input.
+pub const JOURNAL_PENDING_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of messages that stay in memory once they are on flash, for destinations that keep up.
+pub const JOURNAL_TAIL_MAX: usize = 4 * 1024 * 1024;
 
 /// Telemetry is queued for the central's session while less than this waits to be written to it: enough to keep
 /// the connection busy, little enough to leave room for calls.

@@ -1,5 +1,5 @@
 //! System calls that nothing among our dependencies wraps: many datagrams at once (`recvmmsg`, `sendmmsg`), the limit
-//! of open files, the space on a disk, and reserving some of it for a file.
+//! of open files, the space on a disk, reserving some of it for a file, and the kernel's clocks.
 //!
 //! The only unsafe code of the program. All that the kernel writes lands in plain bytes that live here; addresses and
 //! control messages are read from those bytes by safe code, so that a wrong length can give no more than `None`.
@@ -13,6 +13,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::ptr;
+use std::time::Duration;
 
 /// Datagrams of one system call at most, received or sent.
 pub const DATAGRAMS_PER_CALL: usize = 32;
@@ -224,6 +225,24 @@ pub fn disk_space(path: &Path) -> io::Result<(u64, u64)> {
     // Words of 32 or 64 bits, depending on the machine.
     let (block, total, free) = (space.f_frsize as u64, space.f_blocks as u64, space.f_bavail as u64);
     Ok((total.saturating_mul(block), free.saturating_mul(block)))
+}
+
+/// Time since the machine started, sleep included.
+pub fn since_boot() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer leads to a timespec that outlives the call. The clock exists on every Linux, so it cannot fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
+    // Neither is ever negative, and words of 32 bits hold the time since a start.
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Whether the kernel says that the wall clock is synchronised: somebody who knows the time set it.
+pub fn clock_is_synchronised() -> bool {
+    // SAFETY: a timex consists of integers; all zeroes is a valid value of it, and asks to change nothing.
+    let mut state: libc::timex = unsafe { mem::zeroed() };
+    // SAFETY: the pointer leads to a timex that outlives the call.
+    let answer = unsafe { libc::adjtimex(&raw mut state) };
+    answer >= 0 && answer != libc::TIME_ERROR && state.status & libc::STA_UNSYNC == 0
 }
 
 /// Calls again when a signal came in between.

@@ -6,13 +6,29 @@
 //! objects' messages are under way at a time and each 2xx counts for its own. What was not acknowledged when a way
 //! closes goes out again by whichever opens next: at least once, never both ways at a time.
 //!
+//! How far it is stands in the journal: a cursor with its holes, and in the same batch what the books say of it, so that
+//! both are as of the same moment after a crash.
+//!
 //! Pure: it says what to send ([`Central::next_for_session`], [`Central::next_for_webhook`]) and is told what arrived.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::journal::{MemoryLog, Message, Seq};
+use super::books::Books;
+use super::cursor::Cursor;
+use super::feed::{Feed, Judgement, Source};
+use crate::journal::Seq;
+use crate::journal::record::{Cause, Kind, Message, Record, State};
+use crate::journal::state::Small;
+use crate::journal::stored::Stored;
 use crate::router::{CentralSession, ConnectionId};
-use crate::wire::{Payload, Transmission};
+use crate::wire::{GroupName, Payload, Transmission};
+
+/// Its name in cursors and books.
+pub const NAME: &str = "central";
+
+/// Messages too large for the session that are remembered while others pass them; then they hold up what follows, so
+/// that memory and the cursor's record stay bounded.
+pub const SET_ASIDE_MAX: usize = 16_384;
 
 /// Which way messages go now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,17 +38,26 @@ enum Way {
     None,
 }
 
+/// A message on its way.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    seq: Seq,
+    group: GroupName,
+}
+
 /// The central as a destination of messages.
 #[derive(Debug)]
 pub struct Central {
     session: Option<CentralSession>,
     webhook: bool,
-    /// The next message that the open way has not been given.
-    next: Seq,
+    feed: Feed,
+    cursor: Cursor,
     /// Messages that were too large for the session: they wait for a way that takes them.
     set_aside: BTreeSet<Seq>,
-    /// Messages that the webhook's workers have.
-    at_webhook: BTreeSet<Seq>,
+    /// Messages that the session was given and did not acknowledge, in order.
+    in_flight: VecDeque<Sent>,
+    /// Messages that the webhook's workers have; without a group: written off meanwhile.
+    at_webhook: BTreeMap<Seq, Option<GroupName>>,
     /// The way changed while the workers still had some: they finish first, so that no message goes both ways and
     /// none overtakes an earlier one that they give back.
     is_draining: bool,
@@ -40,23 +65,27 @@ pub struct Central {
     acknowledged_to: Seq,
     /// Up to where the last ping behind a window reached, until its pong.
     pinged: Option<Seq>,
-    delivered: u64,
+    books: Books,
 }
 
 impl Central {
-    /// A destination that nothing has been sent to.
-    pub fn new(webhook: bool) -> Self {
-        Self {
+    /// The destination as the journal knows it.
+    pub fn new(webhook: bool, small: &Small) -> Self {
+        let mut central = Self {
             session: None,
             webhook,
-            next: 0,
-            acknowledged_to: 0,
+            feed: Feed::default(),
+            cursor: Cursor::of(NAME, small),
             set_aside: BTreeSet::new(),
-            at_webhook: BTreeSet::new(),
+            in_flight: VecDeque::new(),
+            at_webhook: BTreeMap::new(),
             is_draining: false,
+            acknowledged_to: 0,
             pinged: None,
-            delivered: 0,
-        }
+            books: Books::of(NAME, Kind::Telemetry, small),
+        };
+        central.start_over();
+        central
     }
 
     /// The TCP session became live or is no longer. What it did not acknowledge goes out again.
@@ -74,16 +103,32 @@ impl Central {
     }
 
     fn start_over(&mut self) {
-        self.next = 0;
-        self.acknowledged_to = 0;
+        self.feed.go_to(self.cursor.first_missing());
+        self.acknowledged_to = self.feed.position();
         self.pinged = None;
         self.set_aside.clear();
+        self.in_flight.clear();
         self.is_draining = !self.at_webhook.is_empty();
     }
 
-    /// Messages that arrived.
-    pub fn delivered(&self) -> u64 {
-        self.delivered
+    /// The books: what came in for it and what became of it.
+    pub fn books(&self) -> &Books {
+        &self.books
+    }
+
+    /// A message for it is in the journal.
+    pub fn received(&mut self, group: GroupName) {
+        self.books.received(group);
+    }
+
+    /// The journal did not take a message for it.
+    pub fn refused(&mut self, group: GroupName) {
+        self.books.settle(group, Cause::Refused);
+    }
+
+    /// The number of the first message that it does not have, or of one that nobody has to get before it.
+    pub fn position(&self) -> Seq {
+        self.cursor.first_missing()
     }
 
     fn way(&self) -> Way {
@@ -103,221 +148,150 @@ impl Central {
         }
     }
 
-    /// The next transmission for the TCP session, once; `None`: nothing new, or another way is open.
-    pub fn next_for_session<'a>(&mut self, log: &'a MemoryLog) -> Option<Transmission<'a>> {
-        let Way::Session(session) = self.way() else { return None };
-        while let Some((seq, message)) = log.from(self.next) {
-            self.next = seq + 1;
-            match telemetry(message) {
-                Some(telemetry) if telemetry.wire_len() <= session.largest => return Some(telemetry),
-                _ => self.set_aside(seq, log),
-            }
-        }
-        None
+    /// From where the journal's medium must be read for what comes next, said once; see [`Central::give`].
+    pub fn take_read(&mut self) -> Option<Seq> {
+        self.feed.take_read()
     }
 
-    fn set_aside(&mut self, seq: Seq, log: &MemoryLog) {
-        // What had to make room in the log is not waited for any more.
-        let oldest = log.from(0).map_or(seq, |(oldest, _)| oldest);
-        while self.set_aside.first().is_some_and(|first| *first < oldest) {
-            self.set_aside.pop_first();
-        }
-        self.set_aside.insert(seq);
+    /// What was read from the medium; see [`Feed::give`].
+    pub fn give(&mut self, from: Seq, page: VecDeque<Stored>, to: Seq) {
+        self.feed.give(from, page, to);
+    }
+
+    /// The next transmission for the TCP session, once; `None`: nothing new, or another way is open.
+    pub fn next_for_session<'a>(&'a mut self, source: Source<'a>) -> Option<Transmission<'a>> {
+        let Way::Session(session) = self.way() else { return None };
+        let Self { feed, cursor, set_aside, in_flight, .. } = self;
+        let found = feed.next(source, |stored| {
+            if !is_for_central(&stored.message) || !cursor.is_missing(stored.seq) {
+                return Judgement::Pass;
+            }
+            if telemetry(&stored.message).is_some_and(|sent| sent.wire_len() <= session.largest) {
+                return Judgement::Take;
+            }
+            if set_aside.len() >= SET_ASIDE_MAX {
+                return Judgement::Stop;
+            }
+            set_aside.insert(stored.seq);
+            Judgement::Pass
+        })?;
+        in_flight.push_back(Sent { seq: found.seq, group: found.message.group });
+        telemetry(&found.message)
     }
 
     /// The ping that belongs behind what was sent: which messages its pong acknowledges. One is under way at a time.
     pub fn next_ping(&mut self) -> Option<Seq> {
         let Way::Session(_) = self.way() else { return None };
-        if self.pinged.is_some() || self.next <= self.acknowledged_to {
+        // A ping is worth its bytes for what was sent, not for what was passed over.
+        if self.pinged.is_some() || self.in_flight.back().is_none_or(|last| last.seq < self.acknowledged_to) {
             return None;
         }
-        self.pinged = Some(self.next);
-        Some(self.next)
+        let reached = self.feed.position();
+        self.pinged = Some(reached);
+        Some(reached)
     }
 
     /// The pong came: everything below `seq` arrived, but for what was set aside.
-    pub fn acknowledged(&mut self, connection: ConnectionId, seq: Seq, log: &mut MemoryLog) {
+    pub fn acknowledged(&mut self, connection: ConnectionId, seq: Seq) {
         if self.session.is_none_or(|session| session.connection != connection) || self.pinged != Some(seq) {
             return;
         }
         self.pinged = None;
-        let mut at = self.acknowledged_to;
-        while let Some((arrived, _)) = log.from(at).filter(|(arrived, _)| *arrived < seq) {
-            if !self.set_aside.contains(&arrived) {
-                self.arrived(arrived, log);
-            }
-            at = arrived + 1;
+        while let Some(sent) = self.in_flight.front().copied().filter(|sent| sent.seq < seq) {
+            self.in_flight.pop_front();
+            self.cursor.arrived(sent.seq);
+            self.books.settle(sent.group, Cause::Delivered);
         }
+        let passed = self.cursor.behind()..seq.max(self.cursor.behind());
+        self.cursor.pass(seq.saturating_sub(1), self.set_aside.range(passed).copied());
         self.acknowledged_to = seq;
     }
 
     /// The next message for the webhook's workers, once; `None`: nothing new, or another way is open.
-    pub fn next_for_webhook<'a>(&mut self, log: &'a MemoryLog) -> Option<(Seq, &'a Message)> {
+    pub fn next_for_webhook<'a>(&'a mut self, source: Source<'a>) -> Option<(Seq, &'a Message<'static>)> {
         if self.way() != Way::Webhook {
             return None;
         }
-        while let Some((seq, message)) = log.from(self.next) {
-            self.next = seq + 1;
-            if self.at_webhook.insert(seq) {
-                return Some((seq, message));
+        let Self { feed, cursor, at_webhook, .. } = self;
+        let found = feed.next(source, |stored| {
+            let is_missing = is_for_central(&stored.message) && cursor.is_missing(stored.seq);
+            if is_missing && !at_webhook.contains_key(&stored.seq) {
+                Judgement::Take
+            } else {
+                Judgement::Pass
             }
-        }
-        None
+        })?;
+        at_webhook.insert(found.seq, Some(found.message.group));
+        cursor.hand_over(found.seq);
+        Some((found.seq, &found.message))
     }
 
     /// The webhook took it.
-    pub fn webhook_delivered(&mut self, seq: Seq, log: &mut MemoryLog) {
-        if self.leave_webhook(seq) {
-            self.arrived(seq, log);
+    pub fn webhook_delivered(&mut self, seq: Seq) {
+        if let Some(Some(group)) = self.leave_webhook(seq) {
+            self.cursor.arrived(seq);
+            self.books.settle(group, Cause::Delivered);
         }
     }
 
-    /// The workers gave it back, undelivered: it stays in the log for the way that opens next.
+    /// The workers gave it back, undelivered: it waits for the way that opens next.
     pub fn webhook_returned(&mut self, seq: Seq) {
-        if self.leave_webhook(seq) {
-            self.next = self.next.min(seq);
+        if self.leave_webhook(seq).is_some() && seq < self.feed.position() {
+            self.feed.go_to(seq);
         }
     }
 
-    /// The workers no longer have it; whether they had it.
-    fn leave_webhook(&mut self, seq: Seq) -> bool {
+    /// The workers no longer have it; what was known of it if they had it.
+    fn leave_webhook(&mut self, seq: Seq) -> Option<Option<GroupName>> {
         let had = self.at_webhook.remove(&seq);
         self.is_draining &= !self.at_webhook.is_empty();
         had
     }
 
-    fn arrived(&mut self, seq: Seq, log: &mut MemoryLog) {
-        if log.release(seq) {
-            self.delivered += 1;
+    /// The messages for it from `first` to `last` are leaving the journal: these. What of them did not arrive never
+    /// will, and goes to the books under this cause; how many that are.
+    pub fn write_off(&mut self, first: Seq, last: Seq, messages: &[(Seq, GroupName)], cause: Cause) -> u64 {
+        if last < first {
+            return 0;
         }
+        let lost = messages.iter().filter(|(seq, _)| self.cursor.is_missing(*seq));
+        let mut count = 0;
+        for (_, group) in lost {
+            self.books.settle(*group, cause);
+            count += 1;
+        }
+        self.cursor.write_off(first, last);
+        self.in_flight.retain(|sent| !(first..=last).contains(&sent.seq));
+        self.at_webhook.range_mut(first..=last).for_each(|(_, group)| *group = None);
+        count
+    }
+
+    /// Whether there is something to record.
+    pub fn has_progress(&self) -> bool {
+        self.cursor.has_moved() || self.books.has_changed()
+    }
+
+    /// How far it is and what the books say of it, to be recorded in one batch.
+    pub fn take_progress(&mut self) -> Vec<Record<'static>> {
+        let cursor = self.cursor.take_record();
+        std::iter::once(cursor).chain(self.books.take_records()).collect()
+    }
+
+    /// Messages below its place that it does not have: set aside, or on their way by the webhook.
+    pub fn holes(&self) -> usize {
+        self.cursor.holes()
     }
 }
 
-fn telemetry(message: &Message) -> Option<Transmission<'_>> {
-    let payload = Payload::new(message.format, &message.data)?;
+/// Whether a message of the journal is one that the central gets.
+pub fn is_for_central(message: &Message<'_>) -> bool {
+    message.kind == Kind::Telemetry && message.state == State::Waiting
+}
+
+fn telemetry<'a>(message: &'a Message<'_>) -> Option<Transmission<'a>> {
+    let payload = Payload::new(message.format, &message.payload)?;
     Some(Transmission::Telemetry { uid: message.uid, payload })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::journal::OnFull;
-    use crate::wire::{Format, GroupName, Uid};
-
-    fn log(sizes: &[usize]) -> MemoryLog {
-        let mut log = MemoryLog::new(1 << 20, OnFull::DropOldest);
-        for size in sizes {
-            append(&mut log, *size);
-        }
-        log
-    }
-
-    fn append(log: &mut MemoryLog, size: usize) {
-        let message = Message {
-            uid: Uid::parse("o").unwrap(),
-            group: GroupName::parse("g").unwrap(),
-            format: Format::Binary,
-            data: vec![0; size].into(),
-        };
-        log.append(message).unwrap();
-    }
-
-    fn session(connection: ConnectionId, largest: usize) -> Option<CentralSession> {
-        Some(CentralSession { connection, largest })
-    }
-
-    /// Sizes of the payloads that the session is given now.
-    fn sent(central: &mut Central, log: &MemoryLog) -> Vec<usize> {
-        std::iter::from_fn(|| central.next_for_session(log).map(|telemetry| telemetry.body().len())).collect()
-    }
-
-    fn posted(central: &mut Central, log: &MemoryLog) -> Vec<Seq> {
-        std::iter::from_fn(|| central.next_for_webhook(log).map(|(seq, _)| seq)).collect()
-    }
-
-    /// B11: telemetry that was on its way when the central's connection broke is sent again, in order, once.
-    #[test]
-    fn what_no_pong_covered_goes_out_again() {
-        let mut log = log(&[1, 2, 3]);
-        let mut central = Central::new(false);
-        assert_eq!(central.next_for_session(&log), None);
-        central.set_session(session(1, usize::MAX));
-        assert_eq!(sent(&mut central, &log), [1, 2, 3]);
-        let ping = central.next_ping().unwrap();
-        append(&mut log, 4);
-        assert_eq!(sent(&mut central, &log), [4]);
-        assert_eq!(central.next_ping(), None, "one ping at a time");
-        central.acknowledged(1, ping, &mut log);
-        assert_eq!(central.delivered(), 3);
-
-        central.set_session(None);
-        append(&mut log, 5);
-        central.set_session(session(2, usize::MAX));
-        central.acknowledged(1, ping, &mut log);
-        assert_eq!(sent(&mut central, &log), [4, 5]);
-        let ping = central.next_ping().unwrap();
-        central.acknowledged(2, ping, &mut log);
-        assert_eq!((log.usage().messages, central.delivered()), (0, 5));
-        assert_eq!(central.next_ping(), None);
-    }
-
-    #[test]
-    fn what_the_session_cannot_take_waits_and_holds_up_nothing() {
-        let mut log = log(&[1, 500, 2]);
-        let mut central = Central::new(true);
-        central.set_session(session(1, 100));
-        assert_eq!(sent(&mut central, &log), [1, 2]);
-        let ping = central.next_ping().unwrap();
-        central.acknowledged(1, ping, &mut log);
-        assert_eq!(log.from(0).unwrap().1.data.len(), 500);
-        append(&mut log, 3);
-        assert_eq!(sent(&mut central, &log), [3]);
-        central.set_session(None);
-        assert_eq!(posted(&mut central, &log), [2, 4], "the webhook takes any size");
-    }
-
-    #[test]
-    fn what_was_set_aside_and_had_to_make_room_is_forgotten() {
-        let mut log = MemoryLog::new(3_000, OnFull::DropOldest);
-        let mut central = Central::new(false);
-        central.set_session(session(1, 100));
-        for _ in 0..100 {
-            append(&mut log, 500);
-            assert_eq!(sent(&mut central, &log), [0usize; 0]);
-            assert!(central.set_aside.len() <= log.usage().messages);
-        }
-    }
-
-    /// The workers keep what they have under way when the rest is recalled; should it fail after all, nothing newer
-    /// of the same object may have gone ahead.
-    #[test]
-    fn what_the_workers_still_have_is_finished_before_the_webhook_goes_on() {
-        let mut log = log(&[1, 2]);
-        let mut central = Central::new(true);
-        assert_eq!(posted(&mut central, &log), [1, 2]);
-        central.set_session(session(1, usize::MAX));
-        central.webhook_returned(2);
-        central.set_session(None);
-        append(&mut log, 3);
-        assert_eq!(posted(&mut central, &log), [0u64; 0]);
-        central.webhook_returned(1);
-        assert_eq!(posted(&mut central, &log), [1, 2, 3]);
-    }
-
-    #[test]
-    fn never_both_ways_at_a_time() {
-        let mut log = log(&[1, 2, 3]);
-        let mut central = Central::new(true);
-        assert_eq!(posted(&mut central, &log), [1, 2, 3]);
-        central.set_session(session(1, usize::MAX));
-        assert_eq!(sent(&mut central, &log), [0usize; 0], "the workers still have some");
-        central.webhook_delivered(2, &mut log);
-        central.webhook_returned(1);
-        central.webhook_returned(3);
-        assert_eq!(sent(&mut central, &log), [1, 3]);
-        assert_eq!(posted(&mut central, &log), [0u64; 0]);
-        let ping = central.next_ping().unwrap();
-        central.acknowledged(1, ping, &mut log);
-        assert_eq!((log.usage().messages, central.delivered()), (0, 3));
-    }
-}
+mod tests;

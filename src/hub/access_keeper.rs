@@ -148,7 +148,6 @@ mod tests {
     use smol::future::{block_on, poll_once};
 
     use super::*;
-    use crate::journal::OnFull;
     use crate::net::AllowFrom;
     use crate::router::{Group, Settings};
     use crate::wire::{AuthKey, KEY_LEN, Uid};
@@ -170,7 +169,7 @@ mod tests {
             telemetry_allow_from: AllowFrom::default(),
             groups: HashMap::from([(group, rights)]),
         };
-        Hub::new(settings, AccessList::default(), OnFull::DropOldest, false)
+        crate::hub::testing::hub(settings, AccessList::default())
     }
 
     #[test]

@@ -11,8 +11,11 @@ mod dispatch;
 pub mod file_stamp;
 pub mod history;
 mod http_call;
+mod keeping;
 pub mod outbox;
 pub mod status;
+#[cfg(test)]
+pub mod testing;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -21,8 +24,10 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crate::delivery::central::Central;
-use crate::journal::{MemoryLog, Message, OnFull, Seq};
-use crate::limits::{MEMORY_LOG_BYTES, TELEMETRY_WINDOW};
+use crate::journal::Seq;
+use crate::journal::front::Front;
+use crate::journal::record::{Kind as MessageKind, Message, State, Via};
+use crate::limits::TELEMETRY_WINDOW;
 use crate::router::access::AccessList;
 use crate::router::{
     Command, ConnectionId, Count, Ending, Login, Origin, Queued, Router, Settings, Ticket, WebhookRefusal,
@@ -32,6 +37,8 @@ use crate::wire::{AuthKey, Datagram, Format, Payload, Transmission, Uid};
 use dispatch::Dispatch;
 use http_call::Slot;
 pub use http_call::{CallAnswer, HttpCall};
+use keeping::Log;
+pub use keeping::{Keeper, Keeping, Urgency};
 use outbox::{Kind, Outbox};
 
 /// A lock whose holder panicked is still taken: the release build aborts on a panic, and a test that panics has
@@ -55,7 +62,7 @@ pub trait WebhookSink: Send + Sync {
 /// Everything that changes together.
 struct Core {
     router: Router,
-    log: MemoryLog,
+    log: Log,
     central: Central,
     connections: HashMap<ConnectionId, Arc<Outbox>>,
     slots: HashMap<Ticket, Arc<Slot>>,
@@ -93,18 +100,19 @@ impl std::fmt::Debug for Turn<'_> {
 }
 
 impl Hub {
-    /// A hub with nobody connected.
+    /// A hub with nobody connected, on this journal.
     pub fn new(
         settings: Settings,
         access: AccessList,
-        on_full: OnFull,
+        keeping: Keeping<'_>,
         telemetry_webhook: bool,
     ) -> Arc<Self> {
+        let central = Central::new(telemetry_webhook, keeping.small);
         Arc::new(Self {
             core: Mutex::new(Core {
                 router: Router::new(settings, access),
-                log: MemoryLog::new(MEMORY_LOG_BYTES, on_full),
-                central: Central::new(telemetry_webhook),
+                log: Log::new(keeping),
+                central,
                 connections: HashMap::new(),
                 slots: HashMap::new(),
                 last_id: 0,
@@ -160,9 +168,9 @@ impl Hub {
     }
 
     /// Puts a new configuration in force.
-    pub fn reconfigure(&self, settings: Settings, on_full: OnFull, telemetry_webhook: bool) {
+    pub fn reconfigure(&self, settings: Settings, durable_only: bool, telemetry_webhook: bool) {
         let mut turn = self.turn(Instant::now());
-        turn.core.log.set_on_full(on_full);
+        turn.core.log.durable_only = durable_only;
         turn.core.central.set_webhook(telemetry_webhook);
         turn.handle(Command::Reconfigure(Box::new(settings)));
         turn.pump();
@@ -174,9 +182,9 @@ impl Hub {
     }
 
     /// Looks at everything at the same moment, so that sums agree.
-    pub fn look<T>(&self, look: impl FnOnce(&Router, &MemoryLog, &Central) -> T) -> T {
+    pub fn look<T>(&self, look: impl FnOnce(&Router, &Front, &Central) -> T) -> T {
         let core = lock(&self.core);
-        look(&core.router, &core.log, &core.central)
+        look(&core.router, &core.log.front, &core.central)
     }
 
     /// Orders every connection of a peer to close with this code.
@@ -233,8 +241,7 @@ impl Hub {
     /// The telemetry webhook took a message.
     pub fn webhook_delivered(&self, seq: Seq) {
         let mut turn = self.turn(Instant::now());
-        let core = &mut *turn.core;
-        core.central.webhook_delivered(seq, &mut core.log);
+        turn.core.central.webhook_delivered(seq);
         turn.pump();
     }
 
@@ -301,28 +308,36 @@ impl Turn<'_> {
         let message = Message {
             uid: taken.uid,
             group: taken.group,
+            kind: MessageKind::Telemetry,
+            via: Via::Udp,
             format: payload.format(),
-            data: payload.data().into(),
+            state: State::Waiting,
+            source: None,
+            network: None,
+            payload: payload.data().into(),
         };
-        // A full log counts what it refuses or drops; nobody can be told by datagram.
-        let _counted = core.log.append(message);
+        match core.log.append(message) {
+            Ok(_) => core.central.received(taken.group),
+            // It is in the books; nobody can be told by datagram.
+            Err(_) => core.central.refused(taken.group),
+        }
         Ok(())
     }
 
     /// The pong behind a window of telemetry came.
     pub fn acknowledged(&mut self, connection: ConnectionId, seq: Seq) {
-        let core = &mut *self.core;
-        core.central.acknowledged(connection, seq, &mut core.log);
+        self.core.central.acknowledged(connection, seq);
         self.pump();
     }
 
     /// Moves messages on, as far as the open way has room.
     pub fn pump(&mut self) {
         let core = &mut *self.core;
+        let source = core.log.source();
         if let Some(connection) = core.central.connection() {
             let Some(outbox) = core.connections.get(&connection) else { return };
             while outbox.outstanding() < TELEMETRY_WINDOW {
-                let Some(telemetry) = core.central.next_for_session(&core.log) else { break };
+                let Some(telemetry) = core.central.next_for_session(source) else { break };
                 self.wakes.extend(outbox.push(Kind::Passing, telemetry));
             }
             if let Some(seq) = core.central.next_ping() {
@@ -330,18 +345,23 @@ impl Turn<'_> {
             }
         } else if let Some(webhooks) = self.hub.webhooks.get() {
             while webhooks.has_telemetry_room() {
-                let Some((seq, message)) = core.central.next_for_webhook(&core.log) else { break };
-                if !webhooks.telemetry(message.uid, seq, message.format, &message.data) {
+                let Some((seq, message)) = core.central.next_for_webhook(source) else { break };
+                if !webhooks.telemetry(message.uid, seq, message.format, &message.payload) {
                     core.central.webhook_returned(seq);
                     break;
                 }
             }
+        }
+        if let Some(from) = core.central.take_read() {
+            core.log.read(from);
         }
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
+        let Core { log, central, .. } = &mut *self.core;
+        log.ring(central.has_progress());
         // Woken tasks may run at once on another thread; they find the lock free a moment later.
         for waker in self.wakes.drain(..) {
             waker.wake();

@@ -19,7 +19,8 @@ const STORED_OVERHEAD: usize = size_of::<Stored>() + 32;
 /// Bounds of what is in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// Bytes of records that are not on the medium yet.
+    /// Bytes of records that are not on the medium yet. Records without a number may take as much again: they are few,
+    /// and what runs depends on them.
     pub pending_max: usize,
     /// Bytes of messages that are kept after they are.
     pub tail_max: usize,
@@ -119,7 +120,7 @@ impl Front {
             Takes::Nothing => return Err(Refused::ReadOnly),
         }
         let record = Record::Message(message);
-        let stamp = self.push(&record, now)?;
+        let stamp = self.push(&record, now, self.bounds.pending_max, self.start.batch_max)?;
         let seq = self.next_seq;
         self.next_seq += 1;
         if let Record::Message(message) = record {
@@ -132,25 +133,40 @@ impl Front {
 
     /// Appends a record without a number, and gives its place: see [`Self::is_durable`].
     pub fn note(&mut self, record: &Record<'_>, now: Stamp) -> Result<Ticket, Refused> {
+        self.note_together(std::slice::from_ref(record), now)
+    }
+
+    /// Appends records without a number that are committed together: all of them or none. Gives the last one's place.
+    pub fn note_together(&mut self, records: &[Record<'_>], now: Stamp) -> Result<Ticket, Refused> {
         if self.takes == Takes::Nothing {
             return Err(Refused::ReadOnly);
         }
-        if record.is_numbered() {
+        if records.iter().any(Record::is_numbered) {
             return Err(Refused::TooLarge);
         }
-        self.push(record, now)?;
+        let pending_max = self.bounds.pending_max.saturating_mul(2);
+        let mut batch_max = self.start.batch_max;
+        for record in records {
+            self.push(record, now, pending_max, batch_max)?;
+            batch_max = usize::MAX;
+        }
         Ok(self.appended)
     }
 
     /// Puts the bytes of a record into the last batch, or a new one.
-    fn push(&mut self, record: &Record<'_>, now: Stamp) -> Result<Stamp, Refused> {
-        if self.waiting_bytes() >= self.bounds.pending_max {
+    fn push(
+        &mut self,
+        record: &Record<'_>,
+        now: Stamp,
+        pending_max: usize,
+        batch_max: usize,
+    ) -> Result<Stamp, Refused> {
+        if self.waiting_bytes() >= pending_max {
             return Err(Refused::Behind);
         }
         // Neither clock ever goes backwards here.
         let last_mono = self.last.map_or(0, |last| last.mono_us);
         let mono_us = now.mono_us.max(last_mono);
-        let batch_max = self.start.batch_max;
         let open = self.pending.back().filter(|batch| {
             let since = mono_us.saturating_sub(batch.head.start.mono_us);
             batch.head.start.clock == now.clock && batch.records.len() < batch_max && since < u32::MAX.into()
@@ -200,6 +216,16 @@ impl Front {
         Some(batch)
     }
 
+    /// Whether a record without a number would be taken now.
+    pub fn takes_notes(&self) -> bool {
+        self.takes != Takes::Nothing && self.waiting_bytes() < self.bounds.pending_max.saturating_mul(2)
+    }
+
+    /// Batches that can be taken.
+    pub fn pending_batches(&self) -> usize {
+        self.pending.len()
+    }
+
     /// The batch that was taken last is on the medium.
     pub fn committed(&mut self, batch: &Batch) {
         self.taken_bytes = self.taken_bytes.saturating_sub(batch.records.len());
@@ -211,6 +237,11 @@ impl Front {
         {
             self.tail_bytes -= size(&oldest);
         }
+    }
+
+    /// Which boot this is.
+    pub fn boot(&self) -> u32 {
+        self.start.boot
     }
 
     /// The number behind the last message that is on the medium.
@@ -285,6 +316,18 @@ mod tests {
         assert_eq!(Records::new(&batch.records).map(|raw| raw.since_us).collect::<Vec<_>>(), [0, 0, 200]);
         front.append(message("o", "g", b"x"), at(400, 0)).unwrap();
         assert_eq!(front.get(13).unwrap().stamp, at(400, 5_000_200));
+    }
+
+    #[test]
+    fn what_belongs_together_is_in_one_batch() {
+        let mut front = Front::new(START, Bounds { pending_max: 10_000, ..BOUNDS });
+        front.append(message("o", "g", &[0; 900]), at(0, 0)).unwrap();
+        let waiting = |id| Record::Waiting { id, data: vec![0; 500] };
+        front.note_together(&[waiting(1), waiting(2), waiting(3)], at(0, 0)).unwrap();
+        front.note(&waiting(4), at(0, 0)).unwrap();
+        assert_eq!(front.pending_batches(), 2);
+        assert_eq!(front.take_batch().unwrap().head.records, 4);
+        assert_eq!(front.take_batch().unwrap().head.records, 1);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod disk;
+mod journal;
 mod listen;
 mod settings;
 mod state;
@@ -33,8 +34,11 @@ use crate::hub::backend::Backend;
 use crate::hub::file_stamp::stamp;
 use crate::hub::status::Status;
 use crate::hub::{Hub, access_file, lock};
+use crate::journal::recovery::Report;
+use crate::logfmt::Quoted;
 use crate::wire::{CloseCode, GroupName};
 use config::Config;
+use journal::{Journal, Opened};
 use state::StateFolder;
 use view::View;
 
@@ -57,6 +61,7 @@ pub struct Service {
     config: Mutex<Config>,
     addresses: Addresses,
     maintenance: Maintenance,
+    journal: Arc<Journal>,
     listeners: Mutex<Vec<Task<()>>>,
     _upkeep: Vec<Task<()>>,
     stop: Sender<()>,
@@ -85,6 +90,8 @@ impl Service {
         let access_seen = stamp(&config.access.file);
         let known = |group: &GroupName| config.groups.contains_key(group);
         let access = access_file::load(&config.access.file, known).map_err(|error| error.to_string())?;
+        let opened = Opened::open(&config)?;
+        log_report(&opened.report);
 
         let listener = listen::tcp("sessions.listen", config.sessions.listen)?;
         let socket = listen::udp("telemetry.listen", config.telemetry.listen)?;
@@ -97,8 +104,8 @@ impl Service {
         };
 
         let has_telemetry_webhook = config.central.webhooks.telemetry.is_some();
-        let hub =
-            Hub::new(settings::router(&config), access, settings::on_full(&config), has_telemetry_webhook);
+        let hub = Hub::new(settings::router(&config), access, opened.keeping(&config), has_telemetry_webhook);
+        let journal = Arc::new(opened.run(&hub)?);
         let webhooks =
             Webhooks::start(&settings::webhooks(&config)?, &hub).map_err(|error| error.to_string())?;
         let access = AccessKeeper::new(Arc::clone(&hub), config.access.file.clone(), access_seen);
@@ -111,8 +118,10 @@ impl Service {
             settings::tcp(&config),
         ));
         let udp = Arc::new(UdpServer::new(Arc::clone(&hub), config.telemetry.max_datagram));
-        let view = Arc::new(View::new(hub, access, tcp, udp, webhooks, &config));
-        let api = Arc::new(Api::new(Arc::clone(&view) as Arc<dyn Backend>, settings::api(&config)));
+        let view = View::new(hub, Arc::clone(&journal), access, tcp, udp, webhooks, &config);
+        let view = Arc::new(view);
+        let api = Api::new(Arc::clone(&view) as Arc<dyn Backend>, settings::api(&config));
+        let api = Arc::new(api.with_history(Arc::new(journal.records())));
 
         let executor = Arc::new(Executor::new());
         let server = Server::start(
@@ -152,6 +161,7 @@ impl Service {
             config: Mutex::new(config),
             addresses,
             maintenance,
+            journal,
             listeners: Mutex::new(listeners),
             _upkeep: upkeep,
             stop,
@@ -185,7 +195,9 @@ impl Service {
         self.certificates.become_like(certificates);
 
         let has_telemetry_webhook = config.central.webhooks.telemetry.is_some();
-        view.hub.reconfigure(settings::router(&config), settings::on_full(&config), has_telemetry_webhook);
+        let durable_only = config.journal.commit_interval.is_zero();
+        view.hub.reconfigure(settings::router(&config), durable_only, has_telemetry_webhook);
+        self.journal.reconfigure(&config);
         access.put_in_force();
         view.tcp.set_settings(settings::tcp(&config));
         view.tcp.admission.set_limits(settings::session_limits(&config));
@@ -212,11 +224,39 @@ impl Service {
         wait(GOODBYE_GRACE, is_quiet);
         self.view.webhooks.pool().stop(GOODBYE_GRACE);
         drop(self.maintenance);
+        self.journal.stop();
         self.stop.close();
         for thread in lock(&self.threads).drain(..) {
             let _ended = thread.join();
         }
         log::info!("event=stopped");
+    }
+}
+
+/// Says what was found in the journal that is out of the ordinary.
+fn log_report(report: &Report) {
+    if let Some(torn) = &report.torn {
+        let (segment, bytes) = (torn.segment, torn.to - torn.from);
+        log::info!(
+            "event=journal_tail_cut segment={segment} bytes={bytes} reason=\"a write was interrupted\""
+        );
+    }
+    for damage in &report.damaged {
+        let (segment, from, to) = (damage.segment, damage.from, damage.to);
+        log::error!(
+            "event=journal_damaged segment={segment} from={from} to={to} action=\"check the medium\""
+        );
+    }
+    for segment in &report.missing {
+        log::error!(
+            "event=journal_segment_missing segment={segment} action=\"restore a backup if it matters\""
+        );
+    }
+    for file in &report.set_aside {
+        log::error!("event=journal_file_set_aside file={}", Quoted(file));
+    }
+    if report.state_incomplete {
+        log::error!("event=journal_state_incomplete action=\"expect messages to be delivered again\"");
     }
 }
 

@@ -3,10 +3,10 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::config::{ApiTls, Config, OnFull, Right, SessionTls, Validation};
+use super::config::{ApiTls, Config, Right, SessionTls, Validation};
 use crate::endpoint::http::{api, auth};
 use crate::endpoint::{admission, tcp, webhook};
-use crate::{journal, router, session};
+use crate::{router, session};
 
 /// The router's part.
 pub fn router(config: &Config) -> router::Settings {
@@ -28,14 +28,6 @@ pub fn router(config: &Config) -> router::Settings {
         webhook_timeout: config.central.webhooks.request.as_ref().map(|_| config.central.webhooks.timeout),
         telemetry_allow_from: config.telemetry.allow_from.clone(),
         groups: groups.collect(),
-    }
-}
-
-/// What happens to messages when there is no room.
-pub fn on_full(config: &Config) -> journal::OnFull {
-    match config.journal.on_full {
-        OnFull::DropOldest => journal::OnFull::DropOldest,
-        OnFull::RefuseNew => journal::OnFull::RefuseNew,
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::config::Config;
+use super::journal::{Health, Journal};
 use crate::endpoint::http::api::Api;
 use crate::endpoint::http::server::Server;
 use crate::endpoint::tcp::TcpServer;
@@ -31,6 +32,7 @@ const RATE_SAMPLES: usize = 5;
 #[derive(Debug)]
 pub struct View {
     pub(super) hub: Arc<Hub>,
+    journal: Arc<Journal>,
     pub(super) access: Arc<AccessKeeper>,
     pub(super) tcp: Arc<TcpServer>,
     pub(super) udp: Arc<UdpServer>,
@@ -95,6 +97,7 @@ impl View {
     /// A view of these, from now on.
     pub fn new(
         hub: Arc<Hub>,
+        journal: Arc<Journal>,
         access: Arc<AccessKeeper>,
         tcp: Arc<TcpServer>,
         udp: Arc<UdpServer>,
@@ -103,6 +106,7 @@ impl View {
     ) -> Self {
         Self {
             hub,
+            journal,
             access,
             tcp,
             udp,
@@ -174,7 +178,14 @@ impl View {
         Disk { total, free }
     }
 
-    fn alerts(&self, access: &AccessList, queue: &Queue, disk: &Disk, webhooks: &Counters) -> Vec<Alert> {
+    fn alerts(
+        &self,
+        access: &AccessList,
+        queue: &Queue,
+        journal: &Health,
+        disk: &Disk,
+        webhooks: &Counters,
+    ) -> Vec<Alert> {
         let facts = lock(&self.facts);
         let weak: Vec<_> =
             access.iter().filter(|(_, entry)| entry.key.is_weak()).map(|(uid, _)| *uid).collect();
@@ -198,6 +209,30 @@ impl View {
             up.push((
                 "queue",
                 "messages for the central fill the queue: bring its session or webhook back".to_owned(),
+            ));
+        }
+        if let Some(why) = &journal.read_only {
+            up.push(("journal_read_only", format!("nothing is recorded any more: {why}")));
+        }
+        if journal.is_full {
+            up.push((
+                "journal_full",
+                "the journal is full and takes nothing new: make room on its disk, or give it more"
+                    .to_owned(),
+            ));
+        }
+        if journal.failed_writes > 0 {
+            up.push((
+                "journal_writes_failed",
+                "writing to the journal failed and was made good in another file: check the medium"
+                    .to_owned(),
+            ));
+        }
+        if journal.found_damaged {
+            up.push((
+                "journal_damaged",
+                "parts of the journal cannot be read: see the log, check the medium, restore a backup if it matters"
+                    .to_owned(),
             ));
         }
         if disk.total > 0 && (disk.total - disk.free) * 100 >= disk.total * facts.disk_percent {
@@ -289,16 +324,14 @@ impl Backend for View {
     fn status(&self) -> Status {
         let disk = self.disk();
         let webhooks = self.webhooks.pool().counters();
-        let mut status = self.hub.look(|router, log, central| {
+        let health = self.journal.health();
+        let mut status = self.hub.look(|router, _, central| {
             let counts = router.counts();
             let (live, kept) = router.session_counts();
             let (calls, requests) = router.pending_calls();
-            let (totals, usage) = (log.totals(), log.usage());
-            let queue = Queue {
-                messages: usage.messages as u64,
-                bytes: usage.bytes as u64,
-                limit: usage.limit as u64,
-            };
+            let books = central.books().sum();
+            let (bytes, limit) = self.journal.backlog(central.position());
+            let queue = Queue { messages: books.waiting(), bytes, limit };
             Status {
                 sessions: Sessions {
                     live: live as u64,
@@ -315,16 +348,18 @@ impl Backend for View {
                     abandoned: counts.get(Count::CallsAbandoned),
                 },
                 books: Books {
-                    received: counts.get(Count::TelemetryTaken),
-                    delivered: central.delivered(),
-                    waiting: queue.messages,
+                    received: books.received,
+                    delivered: books.delivered,
+                    waiting: books.waiting(),
                     dropped: BTreeMap::from([
-                        ("oldest_for_room".to_owned(), totals.dropped),
-                        ("refused_for_room".to_owned(), totals.refused),
+                        ("expired".to_owned(), books.expired),
+                        ("oldest_for_room".to_owned(), books.made_room),
+                        ("refused_for_room".to_owned(), books.refused),
+                        ("damaged".to_owned(), books.damaged),
                     ]),
                 },
                 refusals: self.refusals(router, &webhooks),
-                alerts: self.alerts(router.access(), &queue, &disk, &webhooks),
+                alerts: self.alerts(router.access(), &queue, &health, &disk, &webhooks),
                 disk,
                 queue,
                 ..Status::default()

@@ -229,7 +229,6 @@ mod tests {
 
     use super::*;
     use crate::hub::outbox::Batch;
-    use crate::journal::OnFull;
     use crate::net::AllowFrom;
     use crate::router::access::AccessList;
     use crate::router::{Command, Group, Settings};
@@ -256,7 +255,7 @@ mod tests {
             groups: HashMap::from([(group, rights)]),
         };
         let list = AccessList::build([AclItem { group, uid: object, key: KEY }], |_| true).unwrap();
-        Hub::new(settings, list, OnFull::DropOldest, false)
+        crate::hub::testing::hub(settings, list)
     }
 
     fn login(hub: &Hub, uid: Uid) -> (Origin, Arc<Outbox>) {

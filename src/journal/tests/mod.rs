@@ -3,7 +3,6 @@
 mod backup;
 mod failures;
 mod memory;
-mod memory_log;
 mod reading;
 mod recovery;
 mod retention;

@@ -1,0 +1,161 @@
+//! Where every message of a destination went, by group: received = delivered + waiting + dropped by cause.
+//!
+//! The sums are those of the journal (`Tally` records and the count of what was appended), so they hold over restarts:
+//! each change is recorded together with the cursor that it belongs to, or not at all.
+
+use std::collections::BTreeMap;
+
+use crate::journal::record::{Cause, Kind, Record};
+use crate::journal::state::Small;
+use crate::wire::GroupName;
+
+/// One group's line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Line {
+    /// Messages that came in, refused ones included.
+    pub received: u64,
+    /// The destination has them.
+    pub delivered: u64,
+    /// Their time of keeping was over first.
+    pub expired: u64,
+    /// They made room for newer ones.
+    pub made_room: u64,
+    /// There was no room for them.
+    pub refused: u64,
+    /// The medium lost them.
+    pub damaged: u64,
+}
+
+impl Line {
+    /// What is still to be delivered.
+    pub fn waiting(&self) -> u64 {
+        let gone = self.delivered + self.expired + self.made_room + self.refused + self.damaged;
+        self.received.saturating_sub(gone)
+    }
+
+    fn count(&mut self, cause: Cause, add: u64) {
+        let entry = match cause {
+            Cause::Delivered => &mut self.delivered,
+            Cause::Expired => &mut self.expired,
+            Cause::Full => &mut self.made_room,
+            Cause::Refused => {
+                self.received += add;
+                &mut self.refused
+            }
+            Cause::Damaged | Cause::Revoked => &mut self.damaged,
+        };
+        *entry += add;
+    }
+}
+
+/// The books of one destination.
+#[derive(Debug)]
+pub struct Books {
+    destination: &'static str,
+    lines: BTreeMap<GroupName, Line>,
+    /// What is not recorded yet.
+    fresh: BTreeMap<(GroupName, Cause), u64>,
+}
+
+impl Books {
+    /// The books of a destination that gets every message of one kind, as the journal has them.
+    pub fn of(destination: &'static str, kind: Kind, small: &Small) -> Self {
+        let mut lines: BTreeMap<GroupName, Line> = BTreeMap::new();
+        for (group, _, count) in small.received().filter(|(_, received, _)| *received == kind) {
+            lines.entry(group).or_default().received += count;
+        }
+        for (group, _, cause, count) in small.tallies().filter(|(_, name, ..)| *name == destination) {
+            lines.entry(group).or_default().count(cause, count);
+        }
+        Self { destination, lines, fresh: BTreeMap::new() }
+    }
+
+    /// One more came in and is in the journal, which counts it itself.
+    pub fn received(&mut self, group: GroupName) {
+        self.lines.entry(group).or_default().received += 1;
+    }
+
+    /// One went this way.
+    pub fn settle(&mut self, group: GroupName, cause: Cause) {
+        self.lines.entry(group).or_default().count(cause, 1);
+        *self.fresh.entry((group, cause)).or_default() += 1;
+    }
+
+    /// Each group's line.
+    pub fn lines(&self) -> &BTreeMap<GroupName, Line> {
+        &self.lines
+    }
+
+    /// All lines together.
+    pub fn sum(&self) -> Line {
+        self.lines.values().fold(Line::default(), |sum, line| Line {
+            received: sum.received + line.received,
+            delivered: sum.delivered + line.delivered,
+            expired: sum.expired + line.expired,
+            made_room: sum.made_room + line.made_room,
+            refused: sum.refused + line.refused,
+            damaged: sum.damaged + line.damaged,
+        })
+    }
+
+    /// Whether there is something to record.
+    pub fn has_changed(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
+    /// What changed since the last time, to be recorded.
+    pub fn take_records(&mut self) -> impl Iterator<Item = Record<'static>> {
+        let destination = self.destination;
+        std::mem::take(&mut self.fresh).into_iter().map(move |((group, cause), add)| Record::Tally {
+            group,
+            destination: destination.to_owned(),
+            cause,
+            add,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::record::{Message, State, Via};
+    use crate::wire::{Format, Uid};
+
+    fn message(group: GroupName, kind: Kind) -> Record<'static> {
+        Record::Message(Message {
+            uid: Uid::parse("o").unwrap(),
+            group,
+            kind,
+            via: Via::Udp,
+            format: Format::Binary,
+            state: State::Waiting,
+            source: None,
+            network: None,
+            payload: b"x"[..].into(),
+        })
+    }
+
+    #[test]
+    fn the_sums_hold_over_a_restart() {
+        let (a, b) = (GroupName::parse("a").unwrap(), GroupName::parse("b").unwrap());
+        let mut small = Small::default();
+        let mut books = Books::of("central", Kind::Telemetry, &small);
+        for group in [a, a, a, b] {
+            small.apply(message(group, Kind::Telemetry));
+            books.received(group);
+        }
+        small.apply(message(a, Kind::Event));
+        books.settle(a, Cause::Delivered);
+        books.settle(a, Cause::Full);
+        books.settle(b, Cause::Refused);
+        assert!(books.has_changed());
+        books.take_records().for_each(|record| small.apply(record));
+        assert!(!books.has_changed());
+        let again = Books::of("central", Kind::Telemetry, &small);
+        assert_eq!(again.lines(), books.lines());
+        assert_eq!(again.lines()[&a].waiting(), 1);
+        assert_eq!((again.lines()[&b].received, again.lines()[&b].waiting()), (2, 1));
+        assert_eq!((again.sum().received, again.sum().waiting()), (5, 2));
+        assert_eq!(Books::of("other", Kind::Telemetry, &small).sum().delivered, 0);
+    }
+}

@@ -1,0 +1,146 @@
+//! How far a destination is: a number, and what it still has to get below it.
+
+use std::collections::BTreeSet;
+
+use crate::journal::Seq;
+use crate::journal::record::Record;
+use crate::journal::state::{CursorState, Small};
+
+/// A destination's place in the journal.
+#[derive(Debug)]
+pub struct Cursor {
+    destination: String,
+    /// Everything up to here arrived or need not, but for the holes.
+    up_to: Seq,
+    holes: BTreeSet<Seq>,
+    /// First and last numbers of what was written off and may still lie in the journal for a moment, in order.
+    written_off: Vec<(Seq, Seq)>,
+    has_moved: bool,
+}
+
+impl Cursor {
+    /// The cursor as the journal knows it; at the start if it does not.
+    pub fn of(destination: &str, small: &Small) -> Self {
+        let CursorState { up_to, holes } = small.cursors.get(destination).cloned().unwrap_or_default();
+        let mut cursor = Self {
+            destination: destination.to_owned(),
+            up_to,
+            holes: holes.into_iter().collect(),
+            written_off: Vec::new(),
+            has_moved: false,
+        };
+        small.drops.iter().for_each(|drop| cursor.add_written_off(drop.from, drop.to));
+        cursor
+    }
+
+    /// Whether this message, if it is for the destination at all, has still to arrive.
+    pub fn is_missing(&self, seq: Seq) -> bool {
+        (seq > self.up_to || self.holes.contains(&seq)) && !self.is_written_off(seq)
+    }
+
+    /// The number of the first message that has to arrive, or one before it.
+    pub fn first_missing(&self) -> Seq {
+        self.holes.first().copied().unwrap_or(self.up_to.saturating_add(1))
+    }
+
+    /// Numbers below which everything arrived but for the holes.
+    pub fn behind(&self) -> Seq {
+        self.up_to.saturating_add(1)
+    }
+
+    /// A message was handed over and may arrive out of turn: everything before it counts as passed, but for it and the
+    /// other holes.
+    pub fn hand_over(&mut self, seq: Seq) {
+        self.holes.insert(seq);
+        self.up_to = self.up_to.max(seq);
+        self.has_moved = true;
+    }
+
+    /// A message arrived out of turn.
+    pub fn arrived(&mut self, seq: Seq) {
+        self.has_moved |= self.holes.remove(&seq);
+    }
+
+    /// Everything up to here arrived or need not, but for the holes, to which these are added.
+    pub fn pass(&mut self, up_to: Seq, left_out: impl IntoIterator<Item = Seq>) {
+        self.holes.extend(left_out);
+        self.up_to = self.up_to.max(up_to);
+        self.has_moved = true;
+    }
+
+    /// Messages from `first` to `last` are leaving the journal, arrived or not.
+    pub fn write_off(&mut self, first: Seq, last: Seq) {
+        self.holes.retain(|hole| !(first..=last).contains(hole));
+        self.add_written_off(first, last);
+        self.has_moved = true;
+    }
+
+    fn add_written_off(&mut self, first: Seq, last: Seq) {
+        self.written_off.push((first, last));
+        self.written_off.sort_unstable();
+        self.written_off.dedup_by(|later, earlier| {
+            let touches = later.0 <= earlier.1.saturating_add(1);
+            if touches {
+                earlier.1 = earlier.1.max(later.1);
+            }
+            touches
+        });
+    }
+
+    fn is_written_off(&self, seq: Seq) -> bool {
+        let at = self.written_off.partition_point(|(_, last)| *last < seq);
+        self.written_off.get(at).is_some_and(|(first, _)| *first <= seq)
+    }
+
+    /// How many messages below the place have still to arrive.
+    pub fn holes(&self) -> usize {
+        self.holes.len()
+    }
+
+    /// Whether there is something to record.
+    pub fn has_moved(&self) -> bool {
+        self.has_moved
+    }
+
+    /// Its place, to be recorded.
+    pub fn take_record(&mut self) -> Record<'static> {
+        self.has_moved = false;
+        Record::Cursor {
+            destination: self.destination.clone(),
+            up_to: self.up_to,
+            holes: self.holes.iter().copied().collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::record::Cause;
+
+    fn missing(cursor: &Cursor) -> Vec<Seq> {
+        (1..12).filter(|seq| cursor.is_missing(*seq)).collect()
+    }
+
+    #[test]
+    fn what_is_missing_survives_a_restart() {
+        let mut small = Small::default();
+        let mut cursor = Cursor::of("x", &small);
+        assert_eq!((cursor.first_missing(), cursor.has_moved()), (1, false));
+        cursor.pass(4, [2]);
+        cursor.hand_over(6);
+        cursor.hand_over(8);
+        cursor.arrived(6);
+        assert_eq!(missing(&cursor), [2, 8, 9, 10, 11]);
+        small.apply(Record::Dropped { from: 1, to: 3, count: 1, cause: Cause::Full });
+        small.apply(Record::Dropped { from: 4, to: 5, count: 1, cause: Cause::Full });
+        small.apply(Record::Dropped { from: 10, to: 10, count: 1, cause: Cause::Full });
+        small.apply(cursor.take_record());
+        assert!(!cursor.has_moved());
+        let again = Cursor::of("x", &small);
+        assert_eq!(missing(&again), [8, 9, 11]);
+        assert_eq!(again.first_missing(), 2, "or one before it");
+        cursor.write_off(1, 9);
+        assert_eq!((missing(&cursor), cursor.holes()), (vec![10, 11], 0));
+    }
+}

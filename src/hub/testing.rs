@@ -1,0 +1,36 @@
+//! A hub for unit tests, on a journal that nobody commits.
+
+use std::sync::Arc;
+
+use super::{Hub, Keeper, Keeping, Urgency};
+use crate::journal::Seq;
+use crate::journal::front::{Bounds, Front};
+use crate::journal::stamp::{Clock, JournalId, Stamp};
+use crate::journal::state::Small;
+use crate::journal::writer::Start;
+use crate::router::Settings;
+use crate::router::access::AccessList;
+
+struct Nobody;
+
+impl Keeper for Nobody {
+    fn ring(&self, _: Urgency) {}
+
+    fn read(&self, _: Seq, _: Seq) {}
+
+    fn stamp(&self) -> Stamp {
+        Stamp { mono_us: 0, wall_us: 0, clock: Clock::Synced }
+    }
+}
+
+/// A hub with nobody connected and no webhooks.
+pub fn hub(settings: Settings, access: AccessList) -> Arc<Hub> {
+    let start = Start { journal: JournalId([1; 16]), next_seq: 1, boot: 1, floor_us: 0, batch_max: 1 << 20 };
+    let keeping = Keeping {
+        front: Front::new(start, Bounds { pending_max: 1 << 20, tail_max: 1 << 20 }),
+        small: &Small::default(),
+        keeper: Arc::new(Nobody),
+        durable_only: false,
+    };
+    Hub::new(settings, access, keeping, false)
+}

@@ -1,0 +1,107 @@
+//! What was recorded, for the API, the stream and the commands.
+
+use std::sync::Arc;
+
+use super::seen::{Newest, Seen};
+use super::worker::{Busy, Worker};
+use crate::delivery::central;
+use crate::hub::backend::Pending;
+use crate::hub::history::{
+    History, HistoryError, MessageId, MessageQuery, MessageView, Outcome, Page, State, TraceEvent,
+};
+use crate::journal::Seq;
+use crate::journal::error::JournalError;
+use crate::journal::reader::Reader;
+use crate::journal::record::Cause;
+use crate::journal::stored::Stored;
+use crate::service::disk::Disk;
+
+/// The journal, to be asked.
+#[derive(Debug)]
+pub struct Records {
+    newest: Arc<Newest>,
+    worker: Arc<Worker>,
+}
+
+impl Records {
+    pub(super) fn new(newest: Arc<Newest>, worker: Arc<Worker>) -> Self {
+        Self { newest, worker }
+    }
+
+    /// Asks the thread that reads.
+    fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Reader<Disk>, &Seen) -> Result<T, JournalError> + Send + 'static,
+    ) -> Pending<Result<T, HistoryError>> {
+        let (answer, answered) = smol::channel::bounded(1);
+        let asked = self.worker.ask(move |reader, seen| {
+            // Whoever asked may have gone away.
+            let _gone = answer.try_send(question(reader, seen));
+        });
+        Box::pin(async move {
+            asked.map_err(|Busy| HistoryError::Busy)?;
+            let answer = answered.recv().await.map_err(|_| HistoryError::Busy)?;
+            answer.map_err(|error| HistoryError::Storage(error.to_string()))
+        })
+    }
+}
+
+impl History for Records {
+    fn messages(&self, query: MessageQuery) -> Pending<Result<Page, HistoryError>> {
+        self.ask(move |reader, seen| {
+            let asked = query.to_reader();
+            let order = asked.as_ref().map(|asked| asked.order);
+            let found = asked.map(|asked| reader.read(&seen.catalog, &asked)).transpose()?;
+            let order = order.unwrap_or(crate::journal::reader::Order::OldestFirst);
+            let mut page = Page::of_reader(found, order, &seen.catalog);
+            page.messages.iter_mut().for_each(|message| message.state = state(seen, message));
+            Ok(page)
+        })
+    }
+
+    fn message(&self, id: MessageId) -> Pending<Result<Option<MessageView>, HistoryError>> {
+        self.ask(move |reader, seen| {
+            let Some(stored) = reader.get_by_id(&seen.catalog, id)? else { return Ok(None) };
+            let for_central = central::is_for_central(&stored.message);
+            let mut view = MessageView::of_stored(Stored::clone(&stored), &seen.catalog);
+            view.state = state(seen, &view);
+            view.trace = Some(trace(&view, for_central));
+            Ok(Some(view))
+        })
+    }
+
+    fn wait_beyond(&self, seq: Seq) -> Pending<()> {
+        let newest = Arc::clone(&self.newest);
+        Box::pin(async move { newest.wait_beyond(seq).await })
+    }
+}
+
+/// What became of a message that was to be delivered.
+fn state(seen: &Seen, message: &MessageView) -> State {
+    if message.state != State::Waiting {
+        return message.state;
+    }
+    let dropped = seen.drops.iter().find(|drop| (drop.from..=drop.to).contains(&message.seq));
+    if let Some(drop) = dropped {
+        return if drop.cause == Cause::Expired { State::Expired } else { State::Dropped };
+    }
+    let has_it = seen.cursors.get(central::NAME).is_some_and(|cursor| {
+        message.seq <= cursor.up_to && cursor.holes.binary_search(&message.seq).is_err()
+    });
+    if has_it { State::Delivered } else { State::Waiting }
+}
+
+fn trace(message: &MessageView, for_central: bool) -> Vec<TraceEvent> {
+    let event = |event, to: Option<&str>| TraceEvent {
+        time_us: message.time_us,
+        event,
+        to: to.map(str::to_owned),
+        attempt: None,
+        reason: None,
+    };
+    let mut events = vec![event(Outcome::Received, None), event(Outcome::Stored, None)];
+    if for_central && message.state == State::Delivered {
+        events.push(event(Outcome::Delivered, Some(central::NAME)));
+    }
+    events
+}

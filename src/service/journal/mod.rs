@@ -1,0 +1,268 @@
+//! The journal as it runs: its folder, its threads, its clock.
+//!
+//! [`Opened`] is what there was at the start; the hub is made on it, and [`Journal::run`] then starts the one thread that
+//! writes ([`thread`]). Others read ([`worker`]) from what [`seen`] says is on flash.
+
+mod bell;
+mod clock;
+mod history;
+mod seen;
+mod thread;
+mod worker;
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ring::rand::SecureRandom as _;
+
+use super::config::{self, Config};
+use super::disk::Disk;
+use crate::hub::{Hub, Keeper, Keeping, Urgency, lock};
+use crate::journal::front::{Bounds, Front};
+use crate::journal::reader::{Query, Reader};
+use crate::journal::record::Kind;
+use crate::journal::recovery::Report;
+use crate::journal::retention::Limits;
+use crate::journal::stamp::Stamp;
+use crate::journal::stored::Stored;
+use crate::journal::writer::{Settings, Writer};
+use crate::journal::{OnFull, Seq};
+use crate::limits::{JOURNAL_PENDING_MAX, JOURNAL_TAIL_MAX};
+use crate::logfmt::Quoted;
+use bell::Bell;
+use clock::WallClock;
+pub use history::Records;
+use seen::{Newest, Seen};
+use worker::Worker;
+
+/// The journal's folder, in the state folder.
+const FOLDER: &str = "journal";
+/// A segment is this share of the journal's size, so that what makes room is a small part of it.
+const SEGMENTS: u64 = 16;
+/// Bytes of a segment unless the journal is small.
+const SEGMENT_LEN: u64 = 8 << 20;
+/// One page of what the central was away for: bounds the memory that a backlog takes.
+const PAGE_MESSAGES: usize = 4096;
+const PAGE_BYTES: usize = 1 << 20;
+/// Before a part of the journal that could not be read is tried again.
+const READ_PAUSE: Duration = Duration::from_secs(1);
+
+/// A journal that was opened and does not run yet.
+#[derive(Debug)]
+pub struct Opened {
+    writer: Writer<Disk>,
+    /// What was found wrong.
+    pub report: Report,
+    shared: Arc<Shared>,
+}
+
+/// A journal that runs.
+#[derive(Debug)]
+pub struct Journal {
+    shared: Arc<Shared>,
+    /// Answers questions about the past.
+    history: Arc<Worker>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the threads share.
+#[derive(Debug)]
+struct Shared {
+    folder: PathBuf,
+    clock: WallClock,
+    bell: Bell,
+    newest: Arc<Newest>,
+    limits: Mutex<Limits>,
+    health: Mutex<Health>,
+    hub: OnceLock<Weak<Hub>>,
+    /// Reads what the central was away for, so that no question about the past keeps it waiting.
+    refill: Worker,
+    /// What of that was asked for last: from which number, below which. What was asked before is no longer wanted.
+    wanted: Arc<Mutex<Option<(Seq, Seq)>>>,
+}
+
+/// How the journal is, for alerts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Nothing can be written any more: why.
+    pub read_only: Option<String>,
+    /// There is no room for what comes in.
+    pub is_full: bool,
+    /// A write failed and was made good elsewhere: how often since the start.
+    pub failed_writes: u64,
+    /// What was found damaged at the start.
+    pub found_damaged: bool,
+}
+
+impl Opened {
+    /// Opens the journal of this state folder, or makes it. Damage does not keep it from starting; the sentence says what
+    /// does.
+    pub fn open(config: &Config) -> Result<Self, String> {
+        let folder = config.state_dir.join(FOLDER);
+        make_folder(&folder)?;
+        let clock = WallClock::new(config.time.trust);
+        let settings = settings(config, clock.stamp())?;
+        let opened = Writer::open(Disk::new(&folder), &settings);
+        let (writer, report) = opened.map_err(|error| format!("journal {}: {error}", folder.display()))?;
+        let newest = Arc::new(Newest::new(Seen::of(&writer)));
+        let shared = Arc::new(Shared {
+            clock,
+            bell: Bell::new(config.journal.commit_interval),
+            limits: Mutex::new(limits(config)),
+            health: Mutex::new(Health { found_damaged: report.is_loss(), ..Health::default() }),
+            hub: OnceLock::new(),
+            refill: Worker::start("journal-refill", &folder, &newest)?,
+            wanted: Arc::default(),
+            newest,
+            folder,
+        });
+        Ok(Self { writer, report, shared })
+    }
+
+    /// What a hub needs to begin with.
+    pub fn keeping(&self, config: &Config) -> Keeping<'_> {
+        let bounds = Bounds { pending_max: JOURNAL_PENDING_MAX, tail_max: JOURNAL_TAIL_MAX };
+        Keeping {
+            front: Front::new(self.writer.start(), bounds),
+            small: self.writer.small(),
+            keeper: Arc::clone(&self.shared) as Arc<dyn Keeper>,
+            durable_only: config.journal.commit_interval.is_zero(),
+        }
+    }
+
+    /// Starts to write what the hub appends.
+    pub fn run(self, hub: &Arc<Hub>) -> Result<Journal, String> {
+        let _only_once = self.shared.hub.set(Arc::downgrade(hub));
+        let history = Worker::start("journal-history", &self.shared.folder, &self.shared.newest)?;
+        let thread = thread::start(self.writer, Arc::clone(hub), Arc::clone(&self.shared))?;
+        Ok(Journal { shared: self.shared, history: Arc::new(history), thread: Mutex::new(Some(thread)) })
+    }
+}
+
+impl Journal {
+    /// What was recorded.
+    pub fn records(&self) -> Records {
+        Records::new(Arc::clone(&self.shared.newest), Arc::clone(&self.history))
+    }
+
+    /// Takes up a changed configuration.
+    pub fn reconfigure(&self, config: &Config) {
+        self.shared.clock.set_trust(config.time.trust);
+        self.shared.bell.set_commit_interval(config.journal.commit_interval);
+        *lock(&self.shared.limits) = limits(config);
+    }
+
+    /// How it is.
+    pub fn health(&self) -> Health {
+        lock(&self.shared.health).clone()
+    }
+
+    /// Bytes of files that have what is not delivered up to this position, and bytes that the journal may take.
+    pub fn backlog(&self, position: Seq) -> (u64, u64) {
+        let seen = self.shared.newest.get();
+        let segments = seen.catalog.segments.iter();
+        let behind = segments.filter(|segment| segment.summary.next_seq > position);
+        (behind.map(|segment| segment.file_len).sum(), lock(&self.shared.limits).bytes_max)
+    }
+
+    /// Commits what there is and ends.
+    pub fn stop(&self) {
+        self.shared.bell.stop();
+        if let Some(thread) = lock(&self.thread).take() {
+            let _ended = thread.join();
+        }
+    }
+}
+
+impl Keeper for Shared {
+    fn ring(&self, urgency: Urgency) {
+        self.bell.ring(urgency);
+    }
+
+    fn read(&self, from: Seq, below: Seq) {
+        let Some(hub) = self.hub.get().cloned() else { return };
+        *lock(&self.wanted) = Some((from, below));
+        let wanted = Arc::clone(&self.wanted);
+        // No room: one that waits there already takes what is wanted now.
+        let _queued = self.refill.ask(move |reader, seen| {
+            let Some((from, below)) = lock(&wanted).take() else { return };
+            let (page, to) = read_page(reader, seen, from, below);
+            if let Some(hub) = hub.upgrade() {
+                hub.give(from, page, to);
+            }
+        });
+    }
+
+    fn stamp(&self) -> Stamp {
+        self.clock.stamp()
+    }
+}
+
+/// The central's messages from here, and up to where that is all; nothing and nowhere, after a pause, if the medium
+/// cannot be read.
+fn read_page(reader: &mut Reader<Disk>, seen: &Seen, from: Seq, below: Seq) -> (VecDeque<Stored>, Seq) {
+    let query = Query {
+        below,
+        kinds: vec![Kind::Telemetry],
+        limit: PAGE_MESSAGES,
+        bytes_max: PAGE_BYTES,
+        ..Query::from(from)
+    };
+    match reader.read(&seen.catalog, &query) {
+        Ok(page) => (page.messages.into(), page.next.unwrap_or(below.min(seen.catalog.next_seq))),
+        Err(error) => {
+            log::error!("event=journal_unreadable error={}", Quoted(error));
+            std::thread::sleep(READ_PAUSE);
+            (VecDeque::new(), from)
+        }
+    }
+}
+
+fn make_folder(folder: &std::path::Path) -> Result<(), String> {
+    match fs::DirBuilder::new().mode(0o700).create(folder) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(format!("journal {}: cannot be made: {error}", folder.display())),
+    }
+}
+
+fn settings(config: &Config, now: Stamp) -> Result<Settings, String> {
+    let random = ring::rand::SystemRandom::new();
+    let (mut fresh_id, mut seed, mut unknown_boot) = ([0; 16], [0; 8], [0; 16]);
+    let filled = [&mut fresh_id[..], &mut seed, &mut unknown_boot].map(|bytes| random.fill(bytes).is_ok());
+    if filled != [true; 3] {
+        return Err("the system gives no random numbers".to_owned());
+    }
+    let mut environment = [0; 16];
+    let name = config.environment.name().as_bytes();
+    environment.iter_mut().zip(name).for_each(|(byte, letter)| *byte = *letter);
+    Ok(Settings {
+        segment_len: (config.journal.max_size / SEGMENTS).min(SEGMENT_LEN),
+        fresh_id,
+        seed: u64::from_le_bytes(seed),
+        boot_id: clock::boot_id().unwrap_or(unknown_boot),
+        environment,
+        now,
+        restored: false,
+    })
+}
+
+fn limits(config: &Config) -> Limits {
+    let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+    let groups = config.groups.iter();
+    Limits {
+        bytes_max: config.journal.max_size,
+        keep_us: micros(config.journal.retention),
+        groups_us: groups.filter_map(|(name, group)| Some((*name, micros(group.retention?)))).collect(),
+        on_full: match config.journal.on_full {
+            config::OnFull::DropOldest => OnFull::DropOldest,
+            config::OnFull::RefuseNew => OnFull::RefuseNew,
+        },
+    }
+}

@@ -1,0 +1,79 @@
+//! What is on flash, as of the last commit, for everybody who reads.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+
+use crate::hub::lock;
+use crate::journal::Seq;
+use crate::journal::catalog::Catalog;
+use crate::journal::medium::Medium;
+use crate::journal::state::{CursorState, Drop};
+use crate::journal::writer::Writer;
+
+/// What a reader needs to know.
+#[derive(Debug)]
+pub struct Seen {
+    /// Where what lies.
+    pub catalog: Catalog,
+    /// How far destinations are.
+    pub cursors: BTreeMap<String, CursorState>,
+    /// What had to go undelivered.
+    pub drops: Vec<Drop>,
+}
+
+impl Seen {
+    /// As of the writer's last commit.
+    pub fn of<M: Medium>(writer: &Writer<M>) -> Self {
+        let small = writer.small();
+        Self { catalog: writer.catalog(), cursors: small.cursors.clone(), drops: small.drops.clone() }
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    seen: Arc<Seen>,
+    waiting: Vec<Waker>,
+}
+
+/// The newest of it.
+#[derive(Debug)]
+pub struct Newest(Mutex<State>);
+
+impl Newest {
+    /// To begin with.
+    pub fn new(seen: Seen) -> Self {
+        Self(Mutex::new(State { seen: Arc::new(seen), waiting: Vec::new() }))
+    }
+
+    /// Something was committed.
+    pub fn publish(&self, seen: Seen) {
+        let waiting = {
+            let mut state = lock(&self.0);
+            state.seen = Arc::new(seen);
+            std::mem::take(&mut state.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// The newest.
+    pub fn get(&self) -> Arc<Seen> {
+        Arc::clone(&lock(&self.0).seen)
+    }
+
+    /// Resolves when there is a message behind this number.
+    pub async fn wait_beyond(&self, seq: Seq) {
+        poll_fn(|context| {
+            let mut state = lock(&self.0);
+            if state.seen.catalog.next_seq > seq.saturating_add(1) {
+                return Poll::Ready(());
+            }
+            if !state.waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+                state.waiting.push(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+}
