@@ -26,6 +26,7 @@ pub mod segment;
 pub mod stamp;
 pub mod state;
 pub mod stored;
+mod trace;
 pub mod writer;
 
 /// The position of a message: first 1, one more for each, never reused.

@@ -108,6 +108,10 @@ impl<M: Medium> Reader<M> {
         Self { medium, partial: BTreeMap::new(), blocks: VecDeque::new() }
     }
 
+    pub(super) fn medium(&mut self) -> &mut M {
+        &mut self.medium
+    }
+
     /// One page of what is wanted.
     pub fn read(&mut self, catalog: &Catalog, query: &Query) -> Result<Page, JournalError> {
         let known = |number: u64| catalog.segments.iter().any(|segment| segment.number() == number);

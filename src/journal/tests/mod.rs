@@ -7,6 +7,7 @@ mod reading;
 mod recovery;
 mod retention;
 mod rig;
+mod tracing;
 
 use super::record::{Kind, Message, State, Via};
 use crate::wire::{Format, GroupName, Uid};

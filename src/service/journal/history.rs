@@ -12,8 +12,8 @@ use crate::hub::history::{
 use crate::journal::Seq;
 use crate::journal::error::JournalError;
 use crate::journal::reader::Reader;
-use crate::journal::record::Cause;
-use crate::journal::stored::Stored;
+use crate::journal::record::{Cause, Record};
+use crate::journal::state::{Drop, Small};
 use crate::service::disk::Disk;
 
 /// The journal, to be asked.
@@ -63,9 +63,14 @@ impl History for Records {
         self.ask(move |reader, seen| {
             let Some(stored) = reader.get_by_id(&seen.catalog, id)? else { return Ok(None) };
             let for_central = central::is_for_central(&stored.message);
-            let mut view = MessageView::of_stored(Stored::clone(&stored), &seen.catalog);
+            let mut view = MessageView::of_stored(stored, &seen.catalog);
             view.state = state(seen, &view);
-            view.trace = Some(trace(&view, for_central));
+            let mut events =
+                vec![event(Outcome::Received, view.time_us), event(Outcome::Stored, view.time_us)];
+            if for_central {
+                events.extend(end_at_central(reader, seen, &view)?);
+            }
+            view.trace = Some(events);
             Ok(Some(view))
         })
     }
@@ -91,17 +96,38 @@ fn state(seen: &Seen, message: &MessageView) -> State {
     if has_it { State::Delivered } else { State::Waiting }
 }
 
-fn trace(message: &MessageView, for_central: bool) -> Vec<TraceEvent> {
-    let event = |event, to: Option<&str>| TraceEvent {
-        time_us: message.time_us,
-        event,
-        to: to.map(str::to_owned),
-        attempt: None,
-        reason: None,
+fn event(event: Outcome, time_us: i64) -> TraceEvent {
+    TraceEvent { time_us, event, to: None, attempt: None, reason: None }
+}
+
+/// What the central had to do with a message in the end, if it came to an end.
+fn end_at_central(
+    reader: &mut Reader<Disk>,
+    seen: &Seen,
+    message: &MessageView,
+) -> Result<Option<TraceEvent>, JournalError> {
+    let seq = message.seq;
+    let is_in = |drop: &Drop| (drop.from..=drop.to).contains(&seq);
+    let has = |up_to: Seq, holes: &[Seq]| seq <= up_to && !holes.contains(&seq);
+    let is_over = |small: &Small| {
+        let cursor = small.cursors.get(central::NAME);
+        cursor.is_some_and(|cursor| has(cursor.up_to, &cursor.holes)) || small.drops.iter().any(is_in)
     };
-    let mut events = vec![event(Outcome::Received, None), event(Outcome::Stored, None)];
-    if for_central && message.state == State::Delivered {
-        events.push(event(Outcome::Delivered, Some(central::NAME)));
-    }
-    events
+    let found = reader.first_note(&seen.catalog, seq, is_over, |record| match record {
+        Record::Cursor { destination, up_to, holes }
+            if destination == central::NAME && has(up_to, &holes) =>
+        {
+            Some((Outcome::Delivered, None))
+        }
+        Record::Dropped { from, to, cause, .. } if (from..=to).contains(&seq) => Some(match cause {
+            Cause::Expired => (Outcome::Expired, Some("its time of keeping was over")),
+            _ => (Outcome::Dropped, Some("the journal was full")),
+        }),
+        _ => None,
+    })?;
+    Ok(found.map(|((outcome, reason), time_us)| TraceEvent {
+        to: Some(central::NAME.to_owned()),
+        reason: reason.map(str::to_owned),
+        ..event(outcome, time_us)
+    }))
 }
