@@ -7,11 +7,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Hub;
+use super::durable::Waiting;
+use super::{Hub, Turn};
 use crate::delivery::central::Central;
 use crate::delivery::feed::Source;
 use crate::journal::Seq;
-use crate::journal::front::{Front, Refused, Takes, Ticket};
+use crate::journal::front::{Front, Refused, Takes};
 use crate::journal::record::{Cause, Message, Record};
 use crate::journal::segment::Batch;
 use crate::journal::stamp::{Clock, Stamp};
@@ -64,6 +65,7 @@ pub(super) struct Log {
     pub(super) front: Front,
     pub(super) durable_only: bool,
     keeper: Arc<dyn Keeper>,
+    pub(super) waiting: Waiting,
     rung: Option<Urgency>,
     /// What the clock was worth last; right from the start if the time of this boot is recorded already.
     clock: Option<Clock>,
@@ -73,7 +75,7 @@ impl Log {
     pub(super) fn new(keeping: Keeping<'_>) -> Self {
         let Keeping { front, small, keeper, durable_only } = keeping;
         let clock = small.boots.contains_key(&front.boot()).then_some(Clock::Synced);
-        Self { front, durable_only, keeper, rung: None, clock }
+        Self { front, durable_only, keeper, waiting: Waiting::default(), rung: None, clock }
     }
 
     /// What time it is. When the clock is set for the first time since the start of the machine, the time of everything
@@ -113,7 +115,7 @@ impl Log {
         let urgency = match self.front.pending_batches() {
             0 if has_progress => Some(Urgency::Progress),
             0 => None,
-            _ if self.durable_only => Some(Urgency::Now),
+            _ if self.durable_only || !self.waiting.is_empty() => Some(Urgency::Now),
             _ => Some(Urgency::Input),
         };
         if urgency > self.rung {
@@ -150,15 +152,24 @@ impl Hub {
     /// The batch that was taken last is on flash.
     pub fn committed(&self, batch: &Batch) {
         let mut turn = self.turn(Instant::now());
-        turn.core.log.front.committed(batch);
-        if turn.core.log.durable_only {
+        let Turn { core, wakes, .. } = &mut turn;
+        let log = &mut core.log;
+        log.front.committed(batch);
+        log.waiting.durable(log.front.durable_place(), wakes);
+        if core.log.durable_only {
             turn.pump();
         }
     }
 
     /// Changes what the journal takes from now on.
     pub fn set_takes(&self, takes: Takes) {
-        super::lock(&self.core).log.front.set_takes(takes);
+        let mut turn = self.turn(Instant::now());
+        let Turn { core, wakes, .. } = &mut turn;
+        core.log.front.set_takes(takes);
+        if takes == Takes::Nothing {
+            let newest = core.log.front.newest();
+            core.log.waiting.give_up(newest, wakes);
+        }
     }
 
     /// The messages for the central that were asked for by [`Keeper::read`]: all from `from` to below `to`. `to` equal to
@@ -182,15 +193,5 @@ impl Hub {
             _ = log.front.note_together(&records, now);
         }
         count
-    }
-
-    /// The place of the newest record, for [`Hub::is_durable`].
-    pub fn newest(&self) -> Ticket {
-        super::lock(&self.core).log.front.newest()
-    }
-
-    /// Whether the record of this place is on flash.
-    pub fn is_durable(&self, ticket: Ticket) -> bool {
-        super::lock(&self.core).log.front.is_durable(ticket)
     }
 }

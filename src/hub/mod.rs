@@ -8,6 +8,7 @@ pub mod access_file;
 pub mod access_keeper;
 pub mod backend;
 mod dispatch;
+pub mod durable;
 pub mod file_stamp;
 pub mod history;
 mod http_call;

@@ -6,6 +6,7 @@ use std::task::Waker;
 
 use super::lock;
 use crate::journal::Seq;
+use crate::journal::front::Ticket;
 use crate::limits::OUTGOING_MAX;
 use crate::router::{LoginRefusal, Queued, Serial, Tag};
 use crate::wire::{CloseCode, Transmission};
@@ -67,6 +68,8 @@ struct Inner {
     batch: Batch,
     verdict: Verdict,
     close: Option<CloseCode>,
+    /// Nothing goes out before the record of this place is on flash.
+    held: Option<Ticket>,
     waker: Option<Waker>,
 }
 
@@ -94,6 +97,7 @@ impl Default for Outbox {
                 batch: Batch::default(),
                 verdict: Verdict::Pending,
                 close: None,
+                held: None,
                 waker: None,
             }),
             outstanding: AtomicUsize::new(0),
@@ -136,6 +140,21 @@ impl Outbox {
         inner.waker.take()
     }
 
+    /// Keeps back everything that is queued until the record of this place is on flash.
+    pub fn hold(&self, until: Ticket) {
+        lock(&self.inner).held = Some(until);
+    }
+
+    /// The record of this place is on flash; gives the task's waker if it has to be woken.
+    pub fn release(&self, durable: Ticket) -> Option<Waker> {
+        let mut inner = lock(&self.inner);
+        if inner.held.is_none_or(|held| durable < held) {
+            return None;
+        }
+        inner.held = None;
+        inner.waker.take()
+    }
+
     /// Decides the login.
     pub fn decide(&self, verdict: Verdict) -> Option<Waker> {
         let mut inner = lock(&self.inner);
@@ -159,15 +178,23 @@ impl Outbox {
         if let Some(code) = inner.close {
             return Some(Order::Close(code));
         }
-        if can_write && !inner.batch.marks.is_empty() {
+        if can_write && inner.held.is_none() && !inner.batch.marks.is_empty() {
             return Some(Order::Write);
         }
         register(&mut inner.waker, waker);
         None
     }
 
-    /// Swaps what is queued into an empty batch.
+    /// Swaps what is queued and may go out into an empty batch.
     pub fn take(&self, into: &mut Batch) {
+        let mut inner = lock(&self.inner);
+        if inner.held.is_none() {
+            std::mem::swap(&mut inner.batch, into);
+        }
+    }
+
+    /// Swaps all that is queued into an empty batch: the connection is at its end.
+    pub fn take_all(&self, into: &mut Batch) {
         std::mem::swap(&mut lock(&self.inner).batch, into);
     }
 
@@ -209,4 +236,32 @@ pub fn unsent(batch: &Batch) -> Vec<Queued> {
         unsent.push(Queued { tag, bytes: bytes.into() });
     }
     unsent
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_goes_out_before_its_record_is_on_flash() {
+        let mut front = crate::hub::testing::front();
+        let tickets = [1, 2].map(|id| crate::hub::testing::note(&mut front, id));
+        let outbox = Outbox::default();
+        let mut batch = Batch::default();
+        let _waker = outbox.push_bytes(Kind::Response, b"first");
+        outbox.hold(tickets[1]);
+        assert_eq!(outbox.poll_order(Waker::noop(), true), None);
+        outbox.take(&mut batch);
+        assert!(batch.bytes.is_empty());
+        assert!(outbox.release(tickets[0]).is_none(), "not that one yet");
+        assert!(outbox.release(tickets[1]).is_some(), "whoever waits is woken");
+        assert_eq!(outbox.poll_order(Waker::noop(), true), Some(Order::Write));
+        outbox.take(&mut batch);
+        assert_eq!(batch.bytes, b"first");
+        outbox.hold(tickets[1]);
+        let _waker = outbox.push_bytes(Kind::Response, b"second");
+        let mut batch = Batch::default();
+        outbox.take_all(&mut batch);
+        assert_eq!(unsent(&batch).len(), 1, "what is held back passes to the next connection, too");
+    }
 }

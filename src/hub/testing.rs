@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{Hub, Keeper, Keeping, Urgency};
 use crate::journal::Seq;
-use crate::journal::front::{Bounds, Front};
+use crate::journal::front::{Bounds, Front, Ticket};
+use crate::journal::record::Record;
 use crate::journal::stamp::{Clock, JournalId, Stamp};
 use crate::journal::state::Small;
 use crate::journal::writer::Start;
@@ -23,14 +24,20 @@ impl Keeper for Nobody {
     }
 }
 
+/// Where a new journal appends.
+pub fn front() -> Front {
+    let start = Start { journal: JournalId([1; 16]), next_seq: 1, boot: 1, floor_us: 0, batch_max: 1 << 20 };
+    Front::new(start, Bounds { pending_max: 1 << 20, tail_max: 1 << 20 })
+}
+
+/// Appends a record without a number.
+pub fn note(front: &mut Front, id: u64) -> Ticket {
+    front.note(&Record::Settled { id }, Nobody.stamp()).unwrap()
+}
+
 /// A hub with nobody connected and no webhooks.
 pub fn hub(settings: Settings, access: AccessList) -> Arc<Hub> {
-    let start = Start { journal: JournalId([1; 16]), next_seq: 1, boot: 1, floor_us: 0, batch_max: 1 << 20 };
-    let keeping = Keeping {
-        front: Front::new(start, Bounds { pending_max: 1 << 20, tail_max: 1 << 20 }),
-        small: &Small::default(),
-        keeper: Arc::new(Nobody),
-        durable_only: false,
-    };
+    let keeping =
+        Keeping { front: front(), small: &Small::default(), keeper: Arc::new(Nobody), durable_only: false };
     Hub::new(settings, access, keeping, false)
 }

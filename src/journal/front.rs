@@ -249,6 +249,11 @@ impl Front {
         self.durable_seq
     }
 
+    /// The place of the last record that is on the medium.
+    pub fn durable_place(&self) -> Ticket {
+        self.durable
+    }
+
     /// Whether the record of this place is on the medium.
     pub fn is_durable(&self, ticket: Ticket) -> bool {
         ticket <= self.durable

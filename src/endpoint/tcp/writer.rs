@@ -83,7 +83,7 @@ impl Writer {
         self.batch.marks.drain(..self.marks_done.min(self.batch.marks.len()));
         let mut all = unsent(&self.batch);
         let mut queued = Batch::default();
-        outbox.take(&mut queued);
+        outbox.take_all(&mut queued);
         all.extend(unsent(&queued));
         all
     }
