@@ -3,6 +3,7 @@
 pub mod books;
 mod breaker;
 pub mod central;
+pub mod commands;
 pub mod cursor;
 pub mod feed;
 pub mod lanes;

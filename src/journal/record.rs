@@ -326,6 +326,17 @@ pub enum Record<'a> {
         /// How many more.
         add: u64,
     },
+    /// A command was accepted under this key of its sender: for a day, the same key means the same command.
+    Idempotency {
+        /// The sender and its key, as a digest.
+        key: [u8; 16],
+        /// What was asked, as a digest.
+        body: [u8; 16],
+        /// The command.
+        seq: Seq,
+        /// When, by the wall clock, microseconds since 1970.
+        at_us: i64,
+    },
 }
 
 /// Shows neither token nor payload.
@@ -347,6 +358,7 @@ impl fmt::Debug for Record<'_> {
             Self::Jump { from, to, .. } => write!(f, "Jump({from}, {to})"),
             Self::Snapshot { data } => write!(f, "Snapshot({} bytes)", data.len()),
             Self::Retired { segments } => write!(f, "Retired({segments:?})"),
+            Self::Idempotency { seq, .. } => write!(f, "Idempotency({seq})"),
             Self::Tally { group, destination, cause, add } => {
                 write!(f, "Tally({group:?}, {destination:?}, {cause:?}, {add})")
             }

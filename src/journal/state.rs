@@ -13,6 +13,12 @@ use crate::wire::{GroupName, NAME_LEN, Uid};
 
 /// Telemetry tokens of one object that are remembered; the oldest makes room.
 const TOKENS_MAX: usize = 8;
+/// Keys of commands that are remembered; the oldest makes room.
+const IDEMPOTENCY_MAX: usize = 10_000;
+/// How long they are, in microseconds.
+const IDEMPOTENCY_US: i64 = 24 * 3_600 * 1_000_000;
+/// Commands that are over and whose end is remembered; the oldest makes room, its end is found by its trace.
+const FINISHED_MAX: usize = 4096;
 /// The newest ranges of dropped messages that are remembered for traces.
 const DROPS_MAX: usize = 256;
 
@@ -70,6 +76,17 @@ impl std::fmt::Debug for CommandState {
     }
 }
 
+/// A command's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdempotencyState {
+    /// What was asked, as a digest.
+    pub body: [u8; 16],
+    /// The command.
+    pub seq: Seq,
+    /// When, by the wall clock, microseconds since 1970.
+    pub at_us: i64,
+}
+
 /// The small state. Fields are added at the end of `Versions`, never here.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Small {
@@ -87,6 +104,10 @@ pub struct Small {
     pub waiting: BTreeMap<u64, Vec<u8>>,
     /// Commands that are not over.
     pub commands: BTreeMap<Seq, CommandState>,
+    /// The newest of those that are, and how they ended.
+    pub finished: BTreeMap<Seq, State>,
+    /// Keys under which commands were accepted, as digests.
+    pub idempotency: BTreeMap<[u8; 16], IdempotencyState>,
     received: BTreeMap<(Name, Kind), u64>,
     tallies: BTreeMap<(Name, String, Cause), u64>,
     /// Segments that are deleted.
@@ -160,8 +181,19 @@ impl Small {
             Record::Command { seq, state: State::Stored | State::Waiting, data } => {
                 self.commands.insert(seq, CommandState { state: State::Waiting, data });
             }
-            Record::Command { seq, .. } => {
+            Record::Command { seq, state, .. } => {
                 self.commands.remove(&seq);
+                self.finished.insert(seq, state);
+                if self.finished.len() > FINISHED_MAX {
+                    self.finished.pop_first();
+                }
+            }
+            Record::Idempotency { key, body, seq, at_us } => {
+                self.idempotency.insert(key, IdempotencyState { body, seq, at_us });
+                if self.idempotency.len() > IDEMPOTENCY_MAX {
+                    let oldest = self.idempotency.iter().min_by_key(|(_, state)| state.seq);
+                    oldest.map(|(key, _)| *key).and_then(|key| self.idempotency.remove(&key));
+                }
             }
             Record::Retired { segments } => self.retired.extend(segments),
             Record::Tally { group, destination, cause, add } => {
@@ -172,8 +204,9 @@ impl Small {
         }
     }
 
-    /// Forgets tokens whose time is over. Only for a clock that is right.
-    pub fn expire_tokens(&mut self, wall_us: i64) {
+    /// Forgets tokens and keys whose time is over. Only for a clock that is right.
+    pub fn expire(&mut self, wall_us: i64) {
+        self.idempotency.retain(|_, state| wall_us < state.at_us.saturating_add(IDEMPOTENCY_US));
         for tokens in self.tokens.values_mut() {
             tokens.retain(|token| wall_us < token.expires_us);
         }
@@ -276,7 +309,7 @@ mod tests {
         let tokens: Vec<_> =
             small.tokens().flat_map(|(_, tokens)| tokens).map(|token| token.token[0]).collect();
         assert_eq!(tokens, [2, 3, 4, 5, 6, 7, 8, 9]);
-        small.expire_tokens(8);
+        small.expire(8);
         assert_eq!(small.tokens().next().unwrap().1.len(), 1);
         small.apply(Record::TokensEnded { uid });
         assert_eq!(small.tokens().count(), 0);

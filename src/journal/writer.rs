@@ -270,7 +270,7 @@ impl<M: Medium> Writer<M> {
             environment: self.environment,
         };
         if start.clock == Clock::Synced {
-            self.small.expire_tokens(start.wall_us);
+            self.small.expire(start.wall_us);
         }
         let snapshot = self.snapshot(start, first_seq);
         let mut bytes = header.encode().to_vec();

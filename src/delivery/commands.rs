@@ -1,0 +1,460 @@
+//! Queued commands: requests for objects that sleep, each delivered at the object's next session.
+//!
+//! A command waits, in order for each object, until its object has a session; then it is under way, one at a time for
+//! each object; it is over when it was answered, when its time is up, or when a newer one took its place. If the session
+//! ends first it waits again. Each step is a record of the journal, so that a restart goes on where this stopped; what a
+//! command asks stays in the journal and is read when it is sent.
+//!
+//! Pure: it says what to send and what to record, and is told what happened.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use crate::journal::Seq;
+use crate::journal::record::{Record, State};
+use crate::journal::state::Small;
+use crate::wire::{Format, RESPONSE_NOT_FOUND, RESPONSE_TIMED_OUT, Uid};
+
+/// Commands that are not over, of all objects.
+pub const COMMANDS_MAX: usize = 10_000;
+/// Commands that are not over, of one object.
+pub const COMMANDS_PER_OBJECT_MAX: usize = 100;
+/// Bytes of what names a command in `Supersedes`.
+pub const SUPERSEDES_MAX: usize = 64;
+
+/// What is kept of a command besides what it asks.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    uid: [u8; crate::wire::NAME_LEN],
+    /// Its end by the wall clock, in microseconds since 1970.
+    deadline_us: Option<i64>,
+    /// Only the newest command of this name and object is delivered.
+    supersedes: Option<String>,
+    /// How often it was sent, and when last.
+    attempts: u32,
+    sent_us: Option<i64>,
+    outcome: Option<Outcome>,
+}
+
+/// How a command ended.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// What became of it.
+    pub state: State,
+    /// The object's response code, or one made here.
+    pub code: u8,
+    format: u8,
+    payload: Vec<u8>,
+}
+
+/// Shows none of the payload.
+impl std::fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Outcome({:?}, {})", self.state, self.code)
+    }
+}
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kept")
+            .field("attempts", &self.attempts)
+            .field("outcome", &self.outcome)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Outcome {
+    fn made_here(state: State, code: u8) -> Self {
+        Self { state, code, format: Format::Json.nibble(), payload: Vec::new() }
+    }
+
+    /// An answer of the object.
+    pub fn answered(code: u8, format: Format, payload: Vec<u8>) -> Self {
+        Self { state: State::Delivered, code, format: format.nibble(), payload }
+    }
+
+    /// How the answer's payload is meant, and its data; `None`: there is none, the answer was made here.
+    pub fn payload(&self) -> Option<(Format, &[u8])> {
+        match self.state {
+            State::Delivered => Some((Format::from_nibble(self.format).ok()?, &self.payload)),
+            _ => None,
+        }
+    }
+}
+
+impl Kept {
+    /// What a record of the journal says of a command.
+    pub fn decode(data: &[u8]) -> Option<Self> {
+        postcard::from_bytes(data).ok()
+    }
+
+    /// How it ended, if it did.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.outcome.as_ref()
+    }
+
+    /// How often it was sent, and when last, in microseconds since 1970.
+    pub fn sent(&self) -> Option<(u32, i64)> {
+        Some((self.attempts, self.sent_us?))
+    }
+}
+
+/// A command that is accepted.
+#[derive(Debug, Clone)]
+pub struct New {
+    /// The object that it is for.
+    pub uid: Uid,
+    /// Its end by the wall clock, in microseconds since 1970; `None`: it waits for ever.
+    pub deadline_us: Option<i64>,
+    /// Takes the place of commands of the same name that were not sent yet.
+    pub supersedes: Option<String>,
+}
+
+/// There is no room for another command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooMany;
+
+/// A command that ended, for the result webhook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Its number.
+    pub seq: Seq,
+    /// Whose it was.
+    pub uid: Uid,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+#[derive(Debug)]
+struct Command {
+    uid: Uid,
+    kept: Kept,
+}
+
+/// Commands that are not over.
+#[derive(Debug, Default)]
+pub struct Commands {
+    all: BTreeMap<Seq, Command>,
+    /// Those that wait or are under way, by object.
+    queues: HashMap<Uid, BTreeSet<Seq>>,
+    under_way: HashMap<Uid, Seq>,
+    deadlines: BTreeSet<(i64, Seq)>,
+    /// Outcomes are kept until the result webhook has them.
+    has_webhook: bool,
+}
+
+impl Commands {
+    /// As the journal knows them; whether there is a webhook for results.
+    pub fn new(small: &Small, has_webhook: bool) -> Self {
+        let mut commands = Self { has_webhook, ..Self::default() };
+        for (seq, state) in &small.commands {
+            let Some(kept) = Kept::decode(&state.data) else { continue };
+            let Ok(uid) = Uid::from_wire(kept.uid) else { continue };
+            if kept.outcome.is_none() {
+                commands.enqueue(*seq, uid, kept.deadline_us);
+            }
+            commands.all.insert(*seq, Command { uid, kept });
+        }
+        commands
+    }
+
+    fn enqueue(&mut self, seq: Seq, uid: Uid, deadline_us: Option<i64>) {
+        self.queues.entry(uid).or_default().insert(seq);
+        self.deadlines.extend(deadline_us.map(|deadline| (deadline, seq)));
+    }
+
+    /// Commands that wait or are under way.
+    pub fn waiting(&self) -> usize {
+        self.queues.values().map(BTreeSet::len).sum()
+    }
+
+    /// Whether one more is taken for this object.
+    pub fn has_room(&self, uid: Uid) -> Result<(), TooMany> {
+        let of_object = self.queues.get(&uid).map_or(0, BTreeSet::len);
+        if self.all.len() < COMMANDS_MAX && of_object < COMMANDS_PER_OBJECT_MAX {
+            Ok(())
+        } else {
+            Err(TooMany)
+        }
+    }
+
+    /// Takes a command that the journal has under this number. Gives what is to be recorded, and commands that ended
+    /// because this one takes their place.
+    pub fn accept(&mut self, seq: Seq, new: New) -> (Vec<Record<'static>>, Vec<Ended>) {
+        let mut records = Vec::new();
+        let mut ended = Vec::new();
+        if let Some(name) = &new.supersedes {
+            let queue = self.queues.get(&new.uid).into_iter().flatten();
+            let same = queue.filter(|seq| {
+                self.all.get(seq).is_some_and(|old| old.kept.supersedes.as_ref() == Some(name))
+            });
+            let under_way = self.under_way.get(&new.uid);
+            let same: Vec<_> = same.filter(|seq| Some(*seq) != under_way).copied().collect();
+            for old in same {
+                self.end(
+                    old,
+                    Outcome::made_here(State::Dropped, RESPONSE_NOT_FOUND),
+                    &mut records,
+                    &mut ended,
+                );
+            }
+        }
+        let kept = Kept {
+            uid: new.uid.to_wire(),
+            deadline_us: new.deadline_us,
+            supersedes: new.supersedes,
+            attempts: 0,
+            sent_us: None,
+            outcome: None,
+        };
+        records.push(record(seq, State::Waiting, &kept));
+        self.enqueue(seq, new.uid, new.deadline_us);
+        self.all.insert(seq, Command { uid: new.uid, kept });
+        (records, ended)
+    }
+
+    /// The object has a session: the command that is to be sent now, if there is one and none is under way.
+    pub fn next(&mut self, uid: Uid) -> Option<Seq> {
+        if self.under_way.contains_key(&uid) {
+            return None;
+        }
+        let seq = *self.queues.get(&uid)?.first()?;
+        self.under_way.insert(uid, seq);
+        Some(seq)
+    }
+
+    /// Whether this command is the one that is under way to its object.
+    pub fn is_under_way(&self, uid: Uid, seq: Seq) -> bool {
+        self.under_way.get(&uid) == Some(&seq)
+    }
+
+    /// It was sent at this time. Gives its deadline, and what is to be recorded.
+    pub fn sent(&mut self, seq: Seq, now_us: i64) -> Option<(Option<i64>, Record<'static>)> {
+        let command = self.all.get_mut(&seq)?;
+        command.kept.attempts += 1;
+        command.kept.sent_us = Some(now_us);
+        Some((command.kept.deadline_us, record(seq, State::Waiting, &command.kept)))
+    }
+
+    /// It could not be delivered, or its session ended: it waits for the next.
+    pub fn put_back(&mut self, uid: Uid) -> Option<Seq> {
+        self.under_way.remove(&uid)
+    }
+
+    /// Its object answered.
+    pub fn answered(&mut self, seq: Seq, outcome: Outcome) -> (Vec<Record<'static>>, Vec<Ended>) {
+        let (mut records, mut ended) = (Vec::new(), Vec::new());
+        self.end(seq, outcome, &mut records, &mut ended);
+        (records, ended)
+    }
+
+    /// Ends those whose time is up by the wall clock, which is to be right.
+    pub fn expire(&mut self, now_us: i64) -> (Vec<Record<'static>>, Vec<Ended>) {
+        let (mut records, mut ended) = (Vec::new(), Vec::new());
+        while let Some((deadline_us, seq)) = self.deadlines.first().copied()
+            && deadline_us <= now_us
+        {
+            self.end(seq, Outcome::made_here(State::Expired, RESPONSE_TIMED_OUT), &mut records, &mut ended);
+        }
+        (records, ended)
+    }
+
+    /// When the next one's time is up, by the wall clock.
+    pub fn next_deadline_us(&self) -> Option<i64> {
+        self.deadlines.first().map(|(deadline_us, _)| *deadline_us)
+    }
+
+    /// The result webhook has its outcome, or there is none any more.
+    pub fn result_delivered(&mut self, seq: Seq) -> Option<Record<'static>> {
+        self.all.get(&seq)?.kept.outcome.as_ref()?;
+        let command = self.all.remove(&seq)?;
+        let state = command.kept.outcome.as_ref().map_or(State::Delivered, |outcome| outcome.state);
+        Some(record(seq, state, &command.kept))
+    }
+
+    /// The result webhook was configured or taken out. Without one, nobody waits for outcomes any more.
+    pub fn set_webhook(&mut self, has_webhook: bool) -> Vec<Record<'static>> {
+        self.has_webhook = has_webhook;
+        let over: Vec<_> = self.ended().map(|ended| ended.seq).collect();
+        if has_webhook {
+            Vec::new()
+        } else {
+            over.into_iter().filter_map(|seq| self.result_delivered(seq)).collect()
+        }
+    }
+
+    /// Those that ended and whose outcome nobody has.
+    pub fn ended(&self) -> impl Iterator<Item = Ended> {
+        self.all.iter().filter_map(|(seq, command)| {
+            let outcome = command.kept.outcome.clone()?;
+            Some(Ended { seq: *seq, uid: command.uid, outcome })
+        })
+    }
+
+    fn end(
+        &mut self,
+        seq: Seq,
+        outcome: Outcome,
+        records: &mut Vec<Record<'static>>,
+        ended: &mut Vec<Ended>,
+    ) {
+        let Some(command) = self.all.get_mut(&seq) else { return };
+        let uid = command.uid;
+        let state = outcome.state;
+        command.kept.outcome = Some(outcome.clone());
+        if let Some(deadline_us) = command.kept.deadline_us {
+            self.deadlines.remove(&(deadline_us, seq));
+        }
+        // Until the webhook has the outcome, the journal keeps it among what is not over.
+        records.push(record(seq, if self.has_webhook { State::Waiting } else { state }, &command.kept));
+        if !self.has_webhook {
+            self.all.remove(&seq);
+        }
+        if let Some(queue) = self.queues.get_mut(&uid) {
+            queue.remove(&seq);
+            if queue.is_empty() {
+                self.queues.remove(&uid);
+            }
+        }
+        if self.under_way.get(&uid) == Some(&seq) {
+            self.under_way.remove(&uid);
+        }
+        if self.has_webhook {
+            ended.push(Ended { seq, uid, outcome });
+        }
+    }
+}
+
+fn record(seq: Seq, state: State, kept: &Kept) -> Record<'static> {
+    // Only running out of memory could fail here.
+    Record::Command { seq, state, data: postcard::to_stdvec(kept).unwrap_or_default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uid(name: &str) -> Uid {
+        Uid::parse(name).unwrap()
+    }
+
+    fn new(name: &str) -> New {
+        New { uid: uid(name), deadline_us: None, supersedes: None }
+    }
+
+    struct World {
+        commands: Commands,
+        small: Small,
+    }
+
+    impl World {
+        fn new(has_webhook: bool) -> Self {
+            let small = Small::default();
+            Self { commands: Commands::new(&small, has_webhook), small }
+        }
+
+        fn accept(&mut self, seq: Seq, new: New) -> Vec<Seq> {
+            let told = self.commands.accept(seq, new);
+            self.record(told)
+        }
+
+        fn record(&mut self, (records, ended): (Vec<Record<'static>>, Vec<Ended>)) -> Vec<Seq> {
+            records.into_iter().for_each(|record| self.small.apply(record));
+            ended.into_iter().map(|ended| ended.seq).collect()
+        }
+
+        fn restart(&mut self, has_webhook: bool) {
+            self.commands = Commands::new(&self.small, has_webhook);
+        }
+    }
+
+    #[test]
+    fn one_at_a_time_in_order_until_it_is_answered() {
+        let mut world = World::new(false);
+        world.accept(1, new("a"));
+        world.accept(2, new("a"));
+        world.accept(3, new("b"));
+        assert_eq!(world.commands.next(uid("a")), Some(1));
+        assert_eq!(world.commands.next(uid("a")), None, "one is under way");
+        let (deadline, sent) = world.commands.sent(1, 500).unwrap();
+        assert_eq!(deadline, None);
+        world.small.apply(sent);
+        assert_eq!(world.commands.put_back(uid("a")), Some(1));
+        world.restart(false);
+        assert_eq!(world.commands.next(uid("a")), Some(1), "the session ended: again");
+        let (_, sent) = world.commands.sent(1, 900).unwrap();
+        let Record::Command { data, .. } = &sent else { panic!() };
+        assert_eq!(Kept::decode(data).unwrap().sent(), Some((2, 900)));
+        let told = world.commands.answered(1, Outcome::answered(0, Format::Utf8, b"ok".to_vec()));
+        world.record(told);
+        assert_eq!(world.commands.next(uid("a")), Some(2));
+        world.restart(false);
+        assert_eq!((world.commands.waiting(), world.commands.next(uid("b"))), (2, Some(3)));
+    }
+
+    #[test]
+    fn only_the_newest_of_a_name_is_delivered_but_what_is_under_way_goes_on() {
+        let mut world = World::new(true);
+        let named = |name: &str| New { supersedes: Some(name.into()), ..new("a") };
+        world.accept(1, named("x"));
+        assert_eq!(world.commands.next(uid("a")), Some(1));
+        assert_eq!(world.accept(2, named("x")), [0u64; 0], "that one is on its way already");
+        world.accept(3, named("y"));
+        assert_eq!(world.accept(4, named("x")), [2]);
+        assert_eq!(world.accept(5, New { uid: uid("b"), ..named("x") }), [0u64; 0], "of each object");
+        world.commands.put_back(uid("a"));
+        let told = world.commands.answered(1, Outcome::answered(0, Format::Binary, vec![]));
+        assert_eq!(world.record(told), [1]);
+        assert_eq!(world.commands.next(uid("a")), Some(3));
+    }
+
+    #[test]
+    fn time_is_up_by_the_wall_clock_over_restarts() {
+        let mut world = World::new(true);
+        world.accept(1, New { deadline_us: Some(100), ..new("a") });
+        world.accept(2, New { deadline_us: Some(50), ..new("a") });
+        world.restart(true);
+        assert_eq!(world.commands.next_deadline_us(), Some(50));
+        let told = world.commands.expire(49);
+        assert_eq!(world.record(told), [0u64; 0]);
+        let told = world.commands.expire(50);
+        assert_eq!(world.record(told), [2]);
+        world.restart(true);
+        let ended: Vec<_> = world.commands.ended().collect();
+        assert_eq!(ended.len(), 1, "its outcome waits for the webhook");
+        assert_eq!((ended[0].outcome.state, ended[0].outcome.code), (State::Expired, RESPONSE_TIMED_OUT));
+        assert_eq!(ended[0].outcome.payload(), None);
+        let over = world.commands.result_delivered(2).unwrap();
+        world.small.apply(over);
+        world.restart(true);
+        assert_eq!((world.commands.ended().count(), world.commands.waiting()), (0, 1));
+        assert!(world.commands.result_delivered(1).is_none(), "it did not end");
+    }
+
+    #[test]
+    fn without_a_webhook_nobody_waits_for_outcomes() {
+        let mut world = World::new(true);
+        world.accept(1, new("a"));
+        let told = world.commands.answered(1, Outcome::answered(7, Format::Json, b"1".to_vec()));
+        assert_eq!(world.record(told), [1]);
+        let over = world.commands.set_webhook(false);
+        over.into_iter().for_each(|record| world.small.apply(record));
+        assert_eq!(world.small.commands.len(), 0);
+    }
+
+    #[test]
+    fn so_many_wait_and_no_more() {
+        let mut world = World::new(false);
+        for seq in 0..COMMANDS_PER_OBJECT_MAX as u64 {
+            assert_eq!(world.commands.has_room(uid("a")), Ok(()));
+            world.accept(seq, new("a"));
+        }
+        assert_eq!(world.commands.has_room(uid("a")), Err(TooMany));
+        let objects = COMMANDS_MAX / COMMANDS_PER_OBJECT_MAX;
+        for seq in 100..(COMMANDS_MAX as u64) {
+            world.accept(seq, new(&(seq as usize % objects).to_string()));
+        }
+        assert_eq!(world.commands.has_room(uid("z")), Err(TooMany));
+    }
+}
