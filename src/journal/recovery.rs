@@ -27,7 +27,8 @@ pub struct Report {
     pub missing: Vec<u64>,
     /// Files that are named like segments and are none that can be read.
     pub set_aside: Vec<String>,
-    /// No snapshot could be read: cursors, tokens and the like may be older than they were.
+    /// The newest records, or all snapshots, could not be read: cursors and the like may be older than they were, and
+    /// tokens are forgotten, for nobody knows which of them ended.
     pub state_incomplete: bool,
 }
 
@@ -83,6 +84,21 @@ impl Recovered {
     }
 }
 
+/// How often something is read that does not let itself be read.
+const ATTEMPTS: usize = 3;
+
+/// One failure to read is no reason to go on without what is there: the small state would go back, for good.
+fn attempt<T>(mut read: impl FnMut() -> Result<T, MediumError>) -> Result<T, MediumError> {
+    let mut result = read();
+    for _ in 1..ATTEMPTS {
+        match result {
+            Err(MediumError::Failed { .. }) => result = read(),
+            _ => break,
+        }
+    }
+    result
+}
+
 struct Candidate {
     header: Header,
     file_len: u64,
@@ -94,6 +110,7 @@ pub fn recover<M: Medium + ?Sized>(medium: &mut M) -> Result<Recovered, JournalE
     let candidates = read_headers(medium, &mut recovered)?;
     let last = candidates.keys().next_back().copied().unwrap_or(0);
     recovered.end_lost = recovered.highest > last;
+    recovered.report.state_incomplete = recovered.end_lost;
     let Some(newest) = candidates.values().next_back() else { return Ok(recovered) };
     recovered.newest = Some(newest.header.clone());
     let chain = walk_chain(&candidates, &mut recovered);
@@ -115,11 +132,12 @@ fn read_headers<M: Medium + ?Sized>(
     recovered: &mut Recovered,
 ) -> Result<BTreeMap<u64, Candidate>, JournalError> {
     let mut candidates = BTreeMap::new();
-    for entry in medium.list()? {
+    for entry in attempt(|| medium.list())? {
         recovered.spare |= entry.name == SPARE_NAME;
         let Some(number) = segment::number(&entry.name) else { continue };
         recovered.highest = recovered.highest.max(number);
-        let found = medium.open(&entry.name).and_then(|file| {
+        let found = attempt(|| {
+            let file = medium.open(&entry.name)?;
             let found = catalog::read_header(medium, file, entry.len, number);
             medium.close(file);
             found
@@ -181,7 +199,8 @@ fn read_segment<M: Medium + ?Sized>(
 ) -> Result<(), JournalError> {
     let header = &candidate.header;
     let name = segment::name(header.number);
-    let read = medium.open(&name).and_then(|file| {
+    let read = attempt(|| {
+        let file = medium.open(&name)?;
         let sealed = read_sealed(medium, candidate, told, file);
         let read = match sealed {
             Ok(Some(info)) => Ok(Ok(info)),
@@ -354,16 +373,27 @@ fn finish<M: Medium + ?Sized>(medium: &mut M, recovered: &mut Recovered) -> Resu
     let mut start = recovered.segments.len();
     for (at, info) in recovered.segments.iter().enumerate().rev() {
         start = at;
-        small = first_snapshot(medium, info);
+        // What cannot be read, or is damaged, is made up for by an older one and all that came behind it.
+        small = attempt(|| first_snapshot(medium, info)).unwrap_or_default();
         if small.is_some() {
             break;
         }
     }
-    recovered.report.state_incomplete = small.is_none() && !recovered.segments.is_empty();
+    let mut incomplete = recovered.end_lost || small.is_none() && !recovered.segments.is_empty();
     let mut small = small.unwrap_or_default();
     for info in recovered.segments.iter().skip(start) {
-        recovered.report.state_incomplete |= replay(medium, info, &mut small).is_err();
+        match attempt(|| replay(medium, info, small.clone())) {
+            Ok((next, whole)) => {
+                small = next;
+                incomplete |= !whole;
+            }
+            Err(_) => incomplete = true,
+        }
     }
+    if incomplete {
+        small.forget_tokens();
+    }
+    recovered.report.state_incomplete = incomplete;
     for info in &recovered.segments {
         let newest = info.summary.spans.iter().map(|span| span.wall_us.1).max();
         recovered.newest_us = recovered.newest_us.max(newest.unwrap_or(0)).max(info.header.created_us);
@@ -383,32 +413,39 @@ fn finish<M: Medium + ?Sized>(medium: &mut M, recovered: &mut Recovered) -> Resu
     Ok(())
 }
 
-fn first_snapshot<M: Medium + ?Sized>(medium: &mut M, info: &SegmentInfo) -> Option<Small> {
-    let file = medium.open(&info.name()).ok()?;
+fn first_snapshot<M: Medium + ?Sized>(
+    medium: &mut M,
+    info: &SegmentInfo,
+) -> Result<Option<Small>, MediumError> {
+    let file = medium.open(&info.name())?;
     let mut scanner = Scanner::new(file, info.header.epoch, DATA_START, info.end.offset);
-    let small = match scanner.next(medium) {
-        Ok(found @ Found::Batch { .. }) => Records::new(found.records()).next().and_then(|raw| raw.decode()),
-        _ => None,
-    };
-    let small = small.and_then(|record| match record {
-        Record::Snapshot { data } => Small::decode(&data),
-        _ => None,
+    let small = scanner.next(medium).map(|found| {
+        let record = Records::new(found.records()).next().and_then(|raw| raw.decode());
+        match record {
+            // What lies behind a gap is not the first.
+            Some(Record::Snapshot { data }) if matches!(found, Found::Batch { .. }) => Small::decode(&data),
+            _ => None,
+        }
     });
     medium.close(file);
     small
 }
 
+/// Takes the records of a segment up; and whether all of them were there. Where the snapshot should be nothing is
+/// missed: what it says is known from before.
 fn replay<M: Medium + ?Sized>(
     medium: &mut M,
     info: &SegmentInfo,
-    small: &mut Small,
-) -> Result<(), MediumError> {
+    mut small: Small,
+) -> Result<(Small, bool), MediumError> {
     let file = medium.open(&info.name())?;
     let mut scanner = Scanner::new(file, info.header.epoch, DATA_START, info.end.offset);
+    let mut whole = true;
     let result = loop {
         match scanner.next(medium) {
             Ok(Found::End { .. }) => break Ok(()),
             Ok(found) => {
+                whole &= !matches!(found, Found::Gap { from, .. } if from != DATA_START);
                 for record in Records::new(found.records()).filter_map(|raw| raw.decode()) {
                     small.apply(record);
                 }
@@ -417,5 +454,5 @@ fn replay<M: Medium + ?Sized>(
         }
     };
     medium.close(file);
-    result
+    result.map(|()| (small, whole && !scanner.is_unreadable()))
 }

@@ -149,10 +149,10 @@ impl Scanner {
 
     /// Reads what can be read of the window. The rest is zeros, which are no batch.
     fn fill_in_pieces<M: Medium + ?Sized>(&mut self, medium: &mut M, at: u64) -> Result<(), MediumError> {
-        self.unreadable = true;
         let (mut at, mut any, mut filled, mut last) = (at, false, 0, Ok(()));
         for piece in self.window.chunks_mut(PIECE) {
-            match medium.read_at(self.file, at, piece) {
+            // A single failure may have been that.
+            match medium.read_at(self.file, at, piece).or_else(|_| medium.read_at(self.file, at, piece)) {
                 Ok(read) => {
                     any = true;
                     filled += read;
@@ -161,6 +161,7 @@ impl Scanner {
                     }
                 }
                 Err(error) => {
+                    self.unreadable = true;
                     last = Err(error);
                     piece.fill(0);
                     filled += piece.len();

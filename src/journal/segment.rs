@@ -20,6 +20,9 @@
 //! the journal. So the end of a segment is known from the one behind it; of the last one it is where its batches end.
 //! Once the next one is durable a segment is sealed: the footer is written behind its end, and the file shortened.
 //!
+//! Magic, version, and the checksum over the first 128 bytes keep their places in every version of the format, so that
+//! a damaged header is never taken for one of a newer version.
+//!
 //! A batch is a header of 56 bytes and the records (see [`super::record`]):
 //!
 //! ```text
@@ -150,8 +153,7 @@ impl Header {
         let intact = Fields(rest).u32() == Some(crc32c::crc32c(body));
         match header {
             (VERSION, header) if intact => Ok(header),
-            // Another version may have its checksum anywhere, so it cannot be asked for.
-            (version, _) if version > VERSION => Err(HeaderError::Newer(version)),
+            (version, _) if intact && version > VERSION => Err(HeaderError::Newer(version)),
             _ => Err(HeaderError::Bad),
         }
     }
@@ -437,7 +439,7 @@ mod tests {
         for bit in 0..(HEADER_CHECKED + 4) * 8 {
             let mut bytes = good;
             bytes[bit / 8] ^= 1 << (bit % 8);
-            assert!(Header::decode(&bytes).is_err(), "bit {bit} of the header");
+            assert_eq!(Header::decode(&bytes), Err(HeaderError::Bad), "bit {bit} of the header");
         }
         let mut good = Vec::new();
         batch_head().encode(b"records", 8, 192, &mut good);
@@ -453,6 +455,9 @@ mod tests {
     fn a_newer_version_is_told_by_its_number() {
         let mut bytes = header().encode();
         bytes[8] = 2;
+        assert_eq!(Header::decode(&bytes), Err(HeaderError::Bad), "its version alone is damaged");
+        let crc = crc32c::crc32c(&bytes[..HEADER_CHECKED]);
+        bytes[HEADER_CHECKED..HEADER_CHECKED + 4].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(Header::decode(&bytes), Err(HeaderError::Newer(2)));
         assert_eq!(Header::decode(&bytes[..100]), Err(HeaderError::Bad));
         assert_eq!(Header::decode(&[0; HEADER_LEN]), Err(HeaderError::Bad));

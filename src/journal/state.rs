@@ -19,7 +19,7 @@ const IDEMPOTENCY_MAX: usize = 10_000;
 const IDEMPOTENCY_US: i64 = 24 * 3_600 * 1_000_000;
 /// Commands that are over and whose end is remembered; the oldest makes room, its end is found by its trace.
 const FINISHED_MAX: usize = 4096;
-/// The newest ranges of dropped messages that are remembered for traces.
+/// Ranges of dropped messages that are remembered for traces; the oldest of one cause become one.
 const DROPS_MAX: usize = 256;
 
 type Name = [u8; NAME_LEN];
@@ -61,6 +61,14 @@ pub struct Drop {
     pub cause: Cause,
 }
 
+impl Drop {
+    fn take_up(&mut self, other: &Self) {
+        self.from = self.from.min(other.from);
+        self.to = self.to.max(other.to);
+        self.count += other.count;
+    }
+}
+
 /// A queued command.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandState {
@@ -94,7 +102,7 @@ pub struct Small {
     pub cursors: BTreeMap<String, CursorState>,
     /// How much was dropped, by cause.
     pub dropped: BTreeMap<Cause, u64>,
-    /// The newest of what was dropped.
+    /// What was dropped, roughly in the order in which it was. Old ranges may have numbers in them that were not.
     pub drops: Vec<Drop>,
     /// Boots whose time is known: the wall clock at their monotonic zero, in microseconds.
     pub boots: BTreeMap<u32, i64>,
@@ -148,10 +156,7 @@ impl Small {
             }
             Record::Dropped { from, to, count, cause } => {
                 *self.dropped.entry(cause).or_default() += count;
-                if self.drops.len() >= DROPS_MAX {
-                    self.drops.remove(0);
-                }
-                self.drops.push(Drop { from, to, count, cause });
+                self.remember(Drop { from, to, count, cause });
             }
             Record::BootTime { boot, wall_at_zero_us } => {
                 self.boots.insert(boot, wall_at_zero_us);
@@ -202,6 +207,46 @@ impl Small {
             Record::Jump { to, .. } => self.seq_floor = self.seq_floor.max(to),
             Record::Snapshot { .. } => {}
         }
+    }
+
+    /// Takes up a range for traces: into one next to it, or behind all others.
+    fn remember(&mut self, new: Drop) {
+        let touches = |old: &&mut Drop| {
+            let next_to = old.to.saturating_add(1) == new.from || new.to.saturating_add(1) == old.from;
+            next_to && old.cause == new.cause
+        };
+        if let Some(old) = self.drops.iter_mut().rev().find(touches) {
+            return old.take_up(&new);
+        }
+        if self.drops.len() >= DROPS_MAX {
+            self.merge_oldest();
+        }
+        self.drops.push(new);
+    }
+
+    /// Makes one range of the two oldest of a cause. There are fewer causes than ranges, so there are two.
+    fn merge_oldest(&mut self) {
+        let pair = self.drops.iter().enumerate().find_map(|(at, old)| {
+            let behind = self.drops.iter().enumerate().skip(at + 1);
+            behind
+                .map(|(other, new)| (other, new.cause))
+                .find(|(_, cause)| *cause == old.cause)
+                .map(|(o, _)| (at, o))
+        });
+        if let Some((at, other)) = pair {
+            let newer = self.drops.remove(other);
+            self.drops.iter_mut().skip(at).take(1).for_each(|old| old.take_up(&newer));
+        }
+    }
+
+    /// Why a message with this number may be gone: the causes of all ranges that it lies in.
+    pub fn causes_of(&self, seq: Seq) -> impl Iterator<Item = Cause> {
+        self.drops.iter().filter(move |drop| (drop.from..=drop.to).contains(&seq)).map(|drop| drop.cause)
+    }
+
+    /// Forgets all tokens: which of them ended is not known.
+    pub(super) fn forget_tokens(&mut self) {
+        self.tokens.clear();
     }
 
     /// Forgets tokens and keys whose time is over. Only for a clock that is right.
@@ -297,6 +342,31 @@ mod tests {
         small.forget_retired(4);
         assert_eq!(retired(&small), [0, 1, 2, 3, 7]);
         assert_eq!(Small::decode(b""), None);
+    }
+
+    #[test]
+    fn traces_of_old_drops_stay_though_only_so_many_ranges_do() {
+        let mut small = Small::default();
+        let dropped = |from, to, cause| Record::Dropped { from, to, count: to - from + 1, cause };
+        small.apply(dropped(1, 10, Cause::Full));
+        small.apply(dropped(11, 20, Cause::Full));
+        assert_eq!(small.drops, [Drop { from: 1, to: 20, count: 20, cause: Cause::Full }], "neighbours");
+        small.apply(dropped(21, 30, Cause::Expired));
+        assert_eq!(small.drops.len(), 2);
+        for round in 2..1000 {
+            let cause = [Cause::Full, Cause::Expired, Cause::Damaged][round as usize % 3];
+            small.apply(dropped(round * 100, round * 100 + 9, cause));
+            assert!(small.drops.len() <= DROPS_MAX);
+        }
+        for (seq, cause) in
+            [(1, Cause::Full), (25, Cause::Expired), (200, Cause::Damaged), (99_905, Cause::Full)]
+        {
+            assert!(small.causes_of(seq).any(|found| found == cause), "{seq}");
+        }
+        assert_eq!(small.causes_of(99_950).count(), 0);
+        let count: u64 = small.drops.iter().map(|drop| drop.count).sum();
+        assert_eq!(count, 30 + 998 * 10, "each is counted in one range");
+        assert_eq!(count, small.dropped.values().sum::<u64>());
     }
 
     #[test]

@@ -175,6 +175,52 @@ fn after_a_restore_numbers_jump_once() {
     assert_eq!(Rig::open(&medium).front.next_seq(), next);
 }
 
+/// A single failure to open or read, anywhere in a start, is not worth a thing.
+#[test]
+fn what_cannot_be_read_once_is_read_again() {
+    let medium = Memory::default();
+    let mut rig = Rig::open(&medium);
+    rig.fill(40, 3);
+    let cursor = Record::Cursor { destination: "central".into(), up_to: 100, holes: vec![] };
+    rig.front.note(&cursor, stamp(rig.now_us)).unwrap();
+    rig.commit().unwrap();
+    drop(rig);
+    let calm = medium.copy();
+    let good = Rig::open(&calm);
+    for operation in [Operation::List, Operation::Open, Operation::Read] {
+        let count = calm.count(operation);
+        assert!(count > 0);
+        for nth in 0..count {
+            let medium = medium.copy();
+            medium.fail(operation, nth);
+            let rig = Rig::open(&medium);
+            assert_eq!(rig.report, Report::default(), "{operation:?} {nth}");
+            assert_eq!(rig.writer.small(), good.writer.small(), "{operation:?} {nth}");
+            assert_eq!(rig.front.next_seq(), 121);
+        }
+    }
+}
+
+/// Whose tokens ended is not known then, so nobody's are valid.
+#[test]
+fn a_newest_segment_that_stays_unreadable_is_told_and_no_token_outlives_it() {
+    let medium = Memory::default();
+    let mut rig = Rig::open(&medium);
+    let uid = crate::wire::Uid::parse("a").unwrap();
+    let token = Record::Token { uid, token: [1; 8], expires_us: i64::MAX };
+    rig.front.note(&token, stamp(0)).unwrap();
+    rig.fill(40, 3);
+    rig.front.note(&Record::TokensEnded { uid }, stamp(rig.now_us)).unwrap();
+    rig.commit().unwrap();
+    let newest = rig.writer.catalog().segments.last().unwrap().name();
+    drop(rig);
+    let hurt = medium.copy();
+    hurt.damage(&newest, |bytes| bytes.fill(0x55));
+    let rig = Rig::open(&hurt);
+    assert!(rig.report.is_loss() && rig.report.state_incomplete, "{:?}", rig.report);
+    assert_eq!(rig.writer.small().tokens().count(), 0);
+}
+
 #[test]
 fn damage_in_the_middle_is_no_torn_tail() {
     let medium = Memory::default();
@@ -197,10 +243,20 @@ fn a_newer_format_is_refused_by_its_number() {
     let medium = Memory::default();
     Rig::open(&medium).fill(1, 1);
     let name = "0000000001.seg";
+    let newer = |bytes: &mut [u8], sum: bool| {
+        bytes[8] = 9;
+        if sum {
+            let crc = crc32c::crc32c(&bytes[..128]);
+            bytes[128..132].copy_from_slice(&crc.to_le_bytes());
+        }
+    };
+    let hurt = medium.copy();
+    hurt.damage(name, |bytes| newer(bytes, false));
+    assert_eq!(Rig::open(&hurt).stored(), [1], "one damaged version is none");
     medium.damage(name, |bytes| {
         let second = bytes.len() - TAIL_LEN;
-        bytes[8] = 9;
-        bytes[second + 8] = 9;
+        newer(bytes, true);
+        newer(&mut bytes[second..], true);
     });
     let error = Writer::open(medium, &settings()).map(|_| ()).unwrap_err();
     assert_eq!(error, JournalError::NewerFormat { file: name.into(), version: 9 });
