@@ -92,8 +92,8 @@ fn attempt<T>(mut read: impl FnMut() -> Result<T, MediumError>) -> Result<T, Med
     let mut result = read();
     for _ in 1..ATTEMPTS {
         match result {
-            Err(MediumError::Failed { .. }) => result = read(),
-            _ => break,
+            Ok(_) | Err(MediumError::NotFound) => break,
+            Err(_) => result = read(),
         }
     }
     result

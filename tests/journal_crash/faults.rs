@@ -106,14 +106,16 @@ fn run(seed: u64, len: usize, faults: &[Fault]) -> Result<Option<Tried>, String>
         medium.inject(*first);
         rest.iter().for_each(|fault| medium.inject_behind(*fault));
     }
-    let mut workload = Faulty { medium: &medium, model: &mut model, seed, read_only: false, over: false };
+    let transient = faults.iter().all(|fault| !fault.lasting);
+    let once = transient && faults.len() == 1;
+    let mut workload =
+        Faulty { medium: &medium, model: &mut model, seed, once, read_only: false, over: false };
     workload.run(len).map_err(|error| format!("struck {:?}: {error}", medium.struck().first()))?;
     tried.read_only += u64::from(workload.read_only);
-    let transient = faults.iter().all(|fault| !fault.lasting);
     if medium.struck().is_empty() {
         return Ok(None);
     }
-    if transient && faults.len() == 1 && workload.read_only {
+    if once && workload.read_only {
         return Err("one failure made it read-only".to_owned());
     }
     if let [violation, ..] = medium.violations().as_slice() {
@@ -153,10 +155,16 @@ fn run(seed: u64, len: usize, faults: &[Fault]) -> Result<Option<Tried>, String>
     Ok(Some(tried))
 }
 
+fn is_read(operation: Operation) -> bool {
+    matches!(operation, Operation::List | Operation::Open | Operation::Read)
+}
+
 struct Faulty<'a> {
     medium: &'a SimMedium,
     model: &'a mut Model,
     seed: u64,
+    /// There is one failure in all.
+    once: bool,
     read_only: bool,
     /// Numbers were left out, which the model knows nothing of.
     over: bool,
@@ -215,12 +223,20 @@ impl Faulty<'_> {
                     .map_err(|again| format!("{again}, though the medium works again (before: {error})"))?
             }
         };
-        let found = journal.found();
+        let mut found = journal.found();
+        if self.once && found.is_err() {
+            found = journal.found();
+        }
         let degraded = self.medium.struck().len() > struck || found.is_err();
         let checked = found.and_then(|found| self.model.check(&self.model.last(), &found).map(|()| found));
         match checked {
             // What cannot be read is told, what comes behind does no harm to it, and it is there when it can be read.
-            _ if degraded => self.start_again(journal).map(|()| None),
+            // One failure to read is nothing like that: it is read again.
+            _ if degraded
+                && !(self.once && self.medium.struck().iter().all(|(struck, _)| is_read(*struck))) =>
+            {
+                self.start_again(journal).map(|()| None)
+            }
             Ok(found) => {
                 self.model.settle(self.medium.ops_len(), &found);
                 journal.upkeep().map_err(|refusal| format!("start at step {salt}: {refusal:?}"))?;
