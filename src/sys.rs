@@ -213,6 +213,17 @@ pub fn reserve(file: BorrowedFd<'_>, len: u64) -> io::Result<()> {
     retry(|| unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, len) }).map(|_| ())
 }
 
+/// Lets the system forget what it holds of a file in memory, but for what is still to be written: what is read next
+/// comes from the medium.
+pub fn drop_cache(file: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no pointer is handed over, and the descriptor is open as long as `file` is borrowed.
+    match unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) } {
+        0 => Ok(()),
+        // This call returns the error's number, and leaves that of the thread alone.
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
 /// Bytes of the file system that a path lies on, and how many of them are free for us.
 pub fn disk_space(path: &Path) -> io::Result<(u64, u64)> {
     let path = CString::new(path.as_os_str().as_bytes())?;
@@ -398,6 +409,23 @@ mod tests {
         let limit = raise_open_files().unwrap();
         assert!(limit > 0);
         assert_eq!(raise_open_files().unwrap(), limit);
+    }
+
+    #[test]
+    fn a_file_reads_the_same_after_its_cache_was_dropped() {
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, b"still here").unwrap();
+        for flush in [false, true] {
+            if flush {
+                file.sync_all().unwrap();
+            }
+            drop_cache(file.as_fd()).unwrap();
+            let mut bytes = [0; 10];
+            std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, 0).unwrap();
+            assert_eq!(&bytes, b"still here");
+        }
+        let (pipe, _other) = io::pipe().unwrap();
+        assert_eq!(drop_cache(pipe.as_fd()).unwrap_err().raw_os_error(), Some(libc::ESPIPE));
     }
 
     #[test]

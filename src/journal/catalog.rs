@@ -139,7 +139,8 @@ pub fn tail_block(header: &[u8; HEADER_LEN], trailer: Option<[u8; TRAILER_LEN]>)
     bytes
 }
 
-fn read<M: Medium + ?Sized>(
+/// Reads so many bytes, fewer at the end of the file.
+pub(super) fn read<M: Medium + ?Sized>(
     medium: &mut M,
     file: FileId,
     at: u64,

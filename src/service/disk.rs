@@ -30,6 +30,16 @@ impl Disk {
         Self { folder: folder.to_owned(), open: BTreeMap::new(), next: 0 }
     }
 
+    /// The same, for whoever finds out what is there after the end of another process. What the system holds of the
+    /// files is forgotten first: after a flush that failed it may show what the medium never got.
+    pub fn after_restart(folder: &Path) -> Self {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            // It is advice. What cannot be opened now is found out, and told, by whoever reads it.
+            _ = File::open(entry.path()).and_then(|file| sys::drop_cache(file.as_fd()));
+        }
+        Self::new(folder)
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
@@ -258,7 +268,7 @@ mod tests {
         };
         let note = |id| Record::Waiting { id, data: vec![7; 5000] };
         for round in 0..4 {
-            let (mut writer, report) = Writer::open(Disk::new(folder.path()), &settings).unwrap();
+            let (mut writer, report) = Writer::open(Disk::after_restart(folder.path()), &settings).unwrap();
             assert_eq!(report, Report::default());
             assert_eq!(writer.small().waiting.len(), round * 30);
             for id in 0..30 {

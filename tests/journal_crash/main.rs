@@ -133,4 +133,5 @@ fn damage_of_what_was_synced_is_told_and_harms_no_neighbour() {
         "{all} damaged copies: {costly} cost a batch, {unnoticed} were not noticed; in {:.1} s",
         begun.elapsed().as_secs_f32()
     );
+    assert_eq!(unnoticed, 0, "every byte of a sealed segment is looked at");
 }

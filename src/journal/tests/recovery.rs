@@ -6,6 +6,7 @@ use crate::journal::error::JournalError;
 use crate::journal::medium::Operation;
 use crate::journal::record::Record;
 use crate::journal::recovery::Report;
+use crate::journal::scrub::scrub;
 use crate::journal::segment::{DATA_START, HEADER_LEN, TAIL_LEN};
 use crate::journal::writer::{Settings, Writer};
 
@@ -115,6 +116,39 @@ fn every_flipped_bit_is_seen_and_costs_its_batch_at_most() {
             }
             rig.fill(1, 1);
         }
+    }
+}
+
+/// Header copies, batches, footer, trailer, and the zeros between them.
+#[test]
+fn scrub_sees_every_flipped_bit_of_a_sealed_segment() {
+    let medium = Memory::default();
+    let mut rig = Rig::open(&medium);
+    rig.fill(4, 2);
+    drop(rig);
+    let mut rig = Rig::open(&medium);
+    rig.writer.upkeep().unwrap();
+    for open in [false, true] {
+        let segments = rig.writer.catalog().segments;
+        let segment = if open { segments.last() } else { segments.first() }.unwrap();
+        assert_eq!(segment.trailer.is_none(), open);
+        assert_eq!(scrub(&mut medium.clone(), segment).unwrap(), []);
+        let len = medium.bytes(&segment.name()).len();
+        // Behind the end of an open one may be anything, up to its second header.
+        let free = segment.end.offset as usize..len - TAIL_LEN;
+        for byte in (0..len).filter(|byte| !open || !free.contains(byte)) {
+            let hurt = medium.copy();
+            hurt.damage(&segment.name(), |bytes| bytes[byte] ^= 1 << (byte % 8));
+            assert!(!scrub(&mut hurt.clone(), segment).unwrap().is_empty(), "byte {byte}, open: {open}");
+        }
+        for cut in [1, TAIL_LEN, len - HEADER_LEN] {
+            let hurt = medium.copy();
+            hurt.damage(&segment.name(), |bytes| bytes.truncate(len - cut));
+            assert!(!scrub(&mut hurt.clone(), segment).unwrap().is_empty(), "{cut} cut off");
+        }
+        let hurt = medium.copy();
+        hurt.damage(&segment.name(), |bytes| bytes.push(0));
+        assert!(!scrub(&mut hurt.clone(), segment).unwrap().is_empty(), "something behind its end");
     }
 }
 
