@@ -11,17 +11,21 @@
 //! The copy is of one catalog: what was acknowledged when it was made, whatever is appended meanwhile. It gets its name
 //! only when it is whole and synced. A copy counts as good once [`verify`] restored it somewhere and read all of it.
 
+mod copy;
+
 use std::fmt;
 
 use ring::digest::{Context, SHA256};
 
+pub use copy::Copy;
+
 use super::Seq;
-use super::catalog::{Catalog, SegmentInfo, tail_block};
+use super::catalog::Catalog;
 use super::error::JournalError;
 use super::medium::{FileId, Medium, MediumError};
 use super::recovery::recover;
 use super::scrub::scrub;
-use super::segment::{self, HEADER_LEN};
+use super::segment;
 
 const MAGIC: [u8; 8] = *b"IOTSBKUP";
 const VERSION: u32 = 1;
@@ -69,6 +73,10 @@ impl fmt::Debug for Other {
 pub enum BackupError {
     /// The file is no backup, or damaged.
     Damaged,
+    /// A segment was deleted before the copy began: it is to be begun again with a newer catalog.
+    Changed,
+    /// A file is shorter than what was acknowledged.
+    Short,
     /// It was made by a newer version.
     NewerFormat(u32),
     /// What was read back is not what was copied.
@@ -87,6 +95,10 @@ impl fmt::Display for BackupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Damaged => f.write_str("the file is no backup or is damaged: take another one"),
+            Self::Changed => f.write_str("a part of the journal was deleted meanwhile: try again"),
+            Self::Short => f.write_str(
+                "a file of the journal lacks bytes that were in it: check the medium of the journal",
+            ),
             Self::NewerFormat(version) => {
                 write!(
                     f,
@@ -120,32 +132,6 @@ impl From<MediumError> for BackupError {
     }
 }
 
-/// Writes one file front to back, and hashes it.
-struct Output<'a, M: ?Sized> {
-    medium: &'a mut M,
-    file: FileId,
-    at: u64,
-    hash: Context,
-}
-
-impl<M: Medium + ?Sized> Output<'_, M> {
-    fn put(&mut self, bytes: &[u8]) -> Result<(), MediumError> {
-        self.hash.update(bytes);
-        self.medium.write_at(self.file, self.at, bytes)?;
-        self.at += bytes.len() as u64;
-        Ok(())
-    }
-
-    fn entry(&mut self, kind: u8, name: &str, len: u64, crc: u32) -> Result<(), BackupError> {
-        let name_len = u8::try_from(name.len()).map_err(|_| BackupError::Name)?;
-        let mut bytes = vec![kind, name_len];
-        bytes.extend(name.as_bytes());
-        bytes.extend(len.to_le_bytes());
-        bytes.extend(crc.to_le_bytes());
-        Ok(self.put(&bytes)?)
-    }
-}
-
 /// Copies what the catalog has, and these other files, to a new file of this name.
 pub fn backup<S: Medium + ?Sized, T: Medium + ?Sized>(
     source: &mut S,
@@ -154,6 +140,7 @@ pub fn backup<S: Medium + ?Sized, T: Medium + ?Sized>(
     target: &mut T,
     name: &str,
 ) -> Result<Contents, BackupError> {
+    let mut copy = Copy::begin(source, catalog, others)?;
     let part = format!("{name}{PART}");
     // One that was interrupted.
     match target.remove(&part) {
@@ -161,88 +148,29 @@ pub fn backup<S: Medium + ?Sized, T: Medium + ?Sized>(
         Err(error) => return Err(error.into()),
     }
     let file = target.create(&part, 0)?;
-    let mut output = Output { medium: target, file, at: 0, hash: Context::new(&SHA256) };
-    let written = write(source, catalog, others, &mut output);
-    let synced = written.and_then(|contents| Ok(target.sync(file).map(|()| contents)?));
+    let mut at = 0;
+    let written = loop {
+        match copy.next_piece() {
+            Ok(None) => break Ok(()),
+            Ok(Some(bytes)) => {
+                if let Err(error) = target.write_at(file, at, &bytes) {
+                    break Err(error.into());
+                }
+                at += bytes.len() as u64;
+            }
+            Err(error) => break Err(error),
+        }
+    };
+    let synced = written.and_then(|()| Ok(target.sync(file)?));
     target.close(file);
-    let finished = synced.and_then(|contents| {
+    let finished = synced.and_then(|()| {
         target.rename(&part, name)?;
-        target.sync_folder()?;
-        Ok(contents)
+        Ok(target.sync_folder()?)
     });
     if finished.is_err() {
         _ = target.remove(&part);
     }
-    finished
-}
-
-fn write<S: Medium + ?Sized, T: Medium + ?Sized>(
-    source: &mut S,
-    catalog: &Catalog,
-    others: &[Other],
-    output: &mut Output<'_, T>,
-) -> Result<Contents, BackupError> {
-    let first_seq = catalog.first_seq();
-    let mut contents = Contents { segments: 0, messages: 0, first_seq, next_seq: catalog.next_seq };
-    output.put(&[MAGIC.as_slice(), &VERSION.to_le_bytes(), &[0; 4]].concat())?;
-    for other in others {
-        output.entry(OTHER, &other.name, other.bytes.len() as u64, crc32c::crc32c(&other.bytes))?;
-        output.put(&other.bytes)?;
-    }
-    for segment in &catalog.segments {
-        let file = match source.open(&segment.name()) {
-            Ok(file) => file,
-            // Deleted since the catalog was made, so it need not be kept.
-            Err(MediumError::NotFound) => {
-                contents.first_seq = contents.first_seq.max(segment.summary.next_seq);
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let copied = copy_segment(source, file, segment, output);
-        source.close(file);
-        copied?;
-        contents.segments += 1;
-        contents.messages += segment.summary.messages;
-    }
-    let mut end = vec![END];
-    end.extend(contents.segments.to_le_bytes());
-    end.extend(contents.messages.to_le_bytes());
-    end.extend(contents.first_seq.to_le_bytes());
-    end.extend(contents.next_seq.to_le_bytes());
-    output.put(&end)?;
-    let hash = output.hash.clone().finish();
-    output.put(hash.as_ref())?;
-    Ok(contents)
-}
-
-/// A segment's bytes up to its end, then its header again: as if it were not sealed, so that what happens to its file
-/// meanwhile does not matter.
-fn copy_segment<S: Medium + ?Sized, T: Medium + ?Sized>(
-    source: &mut S,
-    file: FileId,
-    segment: &SegmentInfo,
-    output: &mut Output<'_, T>,
-) -> Result<(), BackupError> {
-    let end = segment.end.offset;
-    let header = segment.header.encode();
-    let tail = tail_block(&header, None);
-    let len = end + tail.len() as u64;
-    output.entry(SEGMENT, &segment.name(), len, crc32c::crc32c(&header))?;
-    // From memory, in case the first one is the damaged one.
-    output.put(&header)?;
-    let mut at = HEADER_LEN as u64;
-    let mut chunk = vec![0; CHUNK];
-    while at < end {
-        let wanted = usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
-        let Some(into) = chunk.get_mut(..wanted) else { return Err(BackupError::Differs) };
-        if source.read_at(file, at, into)? < wanted {
-            return Err(BackupError::Medium(MediumError::NotFound));
-        }
-        output.put(into)?;
-        at += wanted as u64;
-    }
-    Ok(output.put(&tail)?)
+    finished.map(|()| copy.contents())
 }
 
 /// Reads one file front to back, and hashes it.

@@ -2,8 +2,8 @@
 
 use super::rig::{settings, stamp, stored};
 use super::{Memory, Rig};
-use crate::journal::backup::{BackupError, Contents, Other, backup, restore, verify};
-use crate::journal::medium::Operation;
+use crate::journal::backup::{BackupError, Contents, Copy, Other, backup, restore, verify};
+use crate::journal::medium::{Medium, Operation};
 use crate::journal::retention::Plan;
 use crate::journal::writer::{Settings, Writer};
 
@@ -88,15 +88,36 @@ fn one_that_is_interrupted_leaves_the_one_before_and_harms_nothing() {
 }
 
 #[test]
-fn what_is_deleted_meanwhile_is_left_out() {
+fn what_is_deleted_before_it_begins_is_told_and_what_is_deleted_meanwhile_is_in_it() {
     let mut rig = world();
     let catalog = rig.writer.catalog();
-    let plan = Plan { segments: vec![1], ..Plan::default() };
-    rig.writer.retire(stamp(rig.now_us), &plan).unwrap();
+    let plan = |segments| Plan { segments, ..Plan::default() };
+    rig.writer.retire(stamp(rig.now_us), &plan(vec![2])).unwrap();
     let mut place = Memory::default();
-    let contents = backup(&mut rig.medium.clone(), &catalog, &[], &mut place, NAME).unwrap();
-    assert_eq!(contents.first_seq, catalog.segments[1].summary.first_seq);
+    let begun = backup(&mut rig.medium.clone(), &catalog, &[], &mut place, NAME);
+    assert_eq!((begun, place.names()), (Err(BackupError::Changed), vec![]));
+
+    let catalog = rig.writer.catalog();
+    let mut copy = Copy::begin(rig.medium.clone(), &catalog, &others()).unwrap();
+    let left = rig.stored();
+    rig.writer.retire(stamp(rig.now_us), &plan(vec![1, 3, 4])).unwrap();
+    // What is not sealed yet is sealed, and cut to its length.
+    rig.fill(30, 3);
+    rig.writer.upkeep().unwrap();
+    let (file, mut at) = (place.create(NAME, 0).unwrap(), 0);
+    while let Some(piece) = copy.next_piece().unwrap() {
+        place.write_at(file, at, &piece).unwrap();
+        at += piece.len() as u64;
+    }
+    let contents = copy.contents();
+    assert_eq!((contents.segments, contents.messages), (catalog.segments.len() as u64, left.len() as u64));
     assert_eq!(verify(&mut place, NAME, &mut Memory::default()), Ok(contents));
+    // What was deleted long before is no loss when it is restored.
+    let mut target = Memory::default();
+    restore(&mut place, NAME, &mut target).unwrap();
+    let (writer, report) = Writer::open(target.clone(), &Settings { restored: true, ..settings() }).unwrap();
+    assert!(!report.is_loss(), "{report:?}");
+    assert_eq!(stored(&mut target, &writer), left);
 }
 
 #[test]
