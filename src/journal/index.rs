@@ -62,6 +62,8 @@ pub struct GroupCount {
     pub group: GroupName,
     /// How many.
     pub messages: u64,
+    /// Bytes of their records.
+    pub bytes: u64,
 }
 
 /// What is kept in memory of every segment.
@@ -91,7 +93,7 @@ struct Object {
 pub struct IndexBuilder {
     blocks: Vec<Block>,
     objects: HashMap<Uid, Object>,
-    groups: BTreeMap<GroupName, u64>,
+    groups: BTreeMap<GroupName, (u64, u64)>,
     summary: Summary,
     postings_len: usize,
     data_crc: u32,
@@ -116,7 +118,9 @@ impl IndexBuilder {
         self.summary.next_seq = head.next_seq();
         for raw in Records::new(records).filter(|raw| raw.is_numbered()) {
             if let Some(Record::Message(message)) = raw.decode() {
-                *self.groups.entry(message.group).or_default() += 1;
+                let (messages, bytes) = self.groups.entry(message.group).or_default();
+                *messages += 1;
+                *bytes += raw.len as u64;
                 self.add_object(message.uid);
             }
             self.summary.messages += 1;
@@ -171,8 +175,11 @@ impl IndexBuilder {
 
     /// What is known in short.
     pub fn summary(&self) -> Summary {
-        let groups =
-            self.groups.iter().map(|(group, messages)| GroupCount { group: *group, messages: *messages });
+        let groups = self.groups.iter().map(|(group, (messages, bytes))| GroupCount {
+            group: *group,
+            messages: *messages,
+            bytes: *bytes,
+        });
         Summary { groups: groups.collect(), ..self.summary.clone() }
     }
 
@@ -184,7 +191,7 @@ impl IndexBuilder {
         let groups = self.groups.len() as u64 + messages;
         let spans = self.summary.spans.len() as u64 + 1;
         let entries = (objects + blocks) * ENTRY_LEN as u64;
-        entries + self.postings_len as u64 + messages * 5 + groups * 28 + spans * 46 + 64
+        entries + self.postings_len as u64 + messages * 5 + groups * 38 + spans * 46 + 64
     }
 
     /// The footer of a segment that ends there, and the trailer that leads to it.
@@ -308,7 +315,10 @@ mod tests {
         assert_eq!(of("x"), None);
         let summary: Summary = postcard::from_bytes(rest).unwrap();
         assert_eq!((summary.first_seq, summary.next_seq, summary.messages), (1, 31, 30));
-        assert_eq!(summary.groups.len(), 1);
+        let [group] = summary.groups.as_slice() else { panic!("{:?}", summary.groups) };
+        // Each: two bytes of length and time, and the rest.
+        assert_eq!((group.messages, group.bytes % 30), (30, 0));
+        assert!((30 * 10..30 * 40).contains(&group.bytes), "{}", group.bytes);
         assert_eq!(summary.spans[0].wall_us, (5, 14));
     }
 

@@ -420,6 +420,8 @@ impl Extend<u8> for Append<'_> {
 pub struct Raw<'a> {
     /// Microseconds since the batch began.
     pub since_us: u64,
+    /// Bytes that it takes in all.
+    pub len: usize,
     body: &'a [u8],
 }
 
@@ -459,8 +461,9 @@ impl<'a> Iterator for Records<'a> {
         let (len, rest) = codec::take_varint(self.0)?;
         let (bytes, rest) = rest.split_at_checked(usize::try_from(len).ok()?)?;
         let (since_us, body) = codec::take_varint(bytes)?;
+        let len = self.0.len() - rest.len();
         self.0 = rest;
-        Some(Raw { since_us, body })
+        Some(Raw { since_us, len, body })
     }
 }
 

@@ -1,6 +1,8 @@
 //! What is deleted, and when: whole segments, by age and by bytes.
 //!
-//! A segment goes when all its messages are older than their groups are kept. When there are too many bytes, segments
+//! A segment goes when all its messages are older than their groups are kept. It goes early when each of its groups has
+//! more than it may have, or is out of time in it: a group's limit never takes another group's messages along, so what it
+//! has in segments that it shares stays as long as theirs. When there are too many bytes, segments
 //! that every destination has go first, oldest first; then, by policy, the oldest others are dropped, with a record of
 //! what and why, or new input is refused. Nothing goes by age while the clock is not right, nor by a time that is not.
 
@@ -22,6 +24,8 @@ pub struct Limits {
     pub keep_us: i64,
     /// How long those of some groups are kept instead.
     pub groups_us: Vec<(GroupName, i64)>,
+    /// Bytes of records that some groups may have, in whole segments: the segment that is written to counts, and stays.
+    pub groups_bytes: Vec<(GroupName, u64)>,
     /// What gives way when that is not enough.
     pub on_full: OnFull,
 }
@@ -81,25 +85,44 @@ pub fn plan(catalog: &Catalog, delivered: &Delivered, limits: &Limits, now_us: O
     let mut plan = Plan::default();
     let Some((_current, old)) = catalog.segments.split_last() else { return plan };
     let mut bytes = catalog.bytes();
+    let mut shares = Shares::new(catalog, limits);
     let mut rest = Vec::new();
     for segment in old {
-        if now_us.is_some_and(|now| is_expired(segment, catalog, limits, now)) {
+        let newest = newest_time(segment, catalog);
+        let is_over = move |keep_us: i64| now_us.is_some_and(|now| newest.saturating_add(keep_us) <= now);
+        if is_over(keep_us(segment, limits)) {
             plan.add(segment, delivered, Cause::Expired);
             bytes = bytes.saturating_sub(segment.file_len);
+            shares.give_up(segment);
         } else {
-            rest.push(segment);
+            rest.push((segment, is_over));
         }
     }
-    let (had, needed): (Vec<_>, Vec<_>) =
-        rest.into_iter().partition(|segment| delivered.missing(segment).is_none());
-    for segment in had {
+    let (mut had, mut needed): (Vec<_>, Vec<_>) =
+        rest.into_iter().partition(|(segment, _)| delivered.missing(segment).is_none());
+    // What is needed is dropped by that policy only.
+    let may_drop = limits.on_full == OnFull::DropOldest;
+    for some in [Some(&mut had), Some(&mut needed).filter(|_| may_drop)].into_iter().flatten() {
+        some.retain(|(segment, is_over)| {
+            let gives_way = |group| shares.is_too_much(group) || is_over(limits.keep_us_of(group));
+            let goes = !segment.summary.groups.is_empty()
+                && segment.summary.groups.iter().all(|count| gives_way(count.group));
+            if goes {
+                plan.add(segment, delivered, Cause::Full);
+                bytes = bytes.saturating_sub(segment.file_len);
+                shares.give_up(segment);
+            }
+            !goes
+        });
+    }
+    for (segment, _) in had {
         if bytes <= limits.bytes_max {
             return plan;
         }
         plan.add(segment, delivered, Cause::Full);
         bytes = bytes.saturating_sub(segment.file_len);
     }
-    for segment in needed {
+    for (segment, _) in needed {
         if bytes <= limits.bytes_max {
             return plan;
         }
@@ -114,14 +137,21 @@ pub fn plan(catalog: &Catalog, delivered: &Delivered, limits: &Limits, now_us: O
     plan
 }
 
-/// Whether all messages of a segment are older than they are kept.
-fn is_expired(segment: &SegmentInfo, catalog: &Catalog, limits: &Limits, now_us: i64) -> bool {
-    let of_group = |group: GroupName| {
-        let own = limits.groups_us.iter().find(|(name, _)| *name == group);
-        own.map_or(limits.keep_us, |(_, keep_us)| *keep_us)
-    };
-    let groups = segment.summary.groups.iter().map(|count| of_group(count.group));
-    let keep_us = groups.max().unwrap_or(limits.keep_us);
+impl Limits {
+    fn keep_us_of(&self, group: GroupName) -> i64 {
+        let own = self.groups_us.iter().find(|(name, _)| *name == group);
+        own.map_or(self.keep_us, |(_, keep_us)| *keep_us)
+    }
+}
+
+/// How long a segment is kept: as long as the group in it that is kept longest.
+fn keep_us(segment: &SegmentInfo, limits: &Limits) -> i64 {
+    let groups = segment.summary.groups.iter().map(|count| limits.keep_us_of(count.group));
+    groups.max().unwrap_or(limits.keep_us)
+}
+
+/// The time of the newest message of a segment; of one whose time is not known, the end of all time.
+fn newest_time(segment: &SegmentInfo, catalog: &Catalog) -> i64 {
     let newest = segment.summary.spans.iter().map(|span| {
         let stamp = Stamp { mono_us: span.mono_us.1, wall_us: span.wall_us.1, clock: span.clock };
         match shown_time(&stamp, span.boot, &catalog.boots) {
@@ -130,6 +160,29 @@ fn is_expired(segment: &SegmentInfo, catalog: &Catalog, limits: &Limits, now_us:
         }
     });
     // One without messages holds nothing but what later snapshots hold too.
-    let newest = newest.max().unwrap_or(segment.header.created_us);
-    newest.saturating_add(keep_us) <= now_us
+    newest.max().unwrap_or(segment.header.created_us)
+}
+
+/// What the groups with a limit have, and may have.
+struct Shares(Vec<(GroupName, u64, u64)>);
+
+impl Shares {
+    fn new(catalog: &Catalog, limits: &Limits) -> Self {
+        let bytes_of = |group: GroupName| {
+            let counts = catalog.segments.iter().flat_map(|segment| &segment.summary.groups);
+            counts.filter(|count| count.group == group).map(|count| count.bytes).sum()
+        };
+        Self(limits.groups_bytes.iter().map(|(group, max)| (*group, bytes_of(*group), *max)).collect())
+    }
+
+    fn is_too_much(&self, group: GroupName) -> bool {
+        self.0.iter().any(|(name, bytes, max)| *name == group && bytes > max)
+    }
+
+    fn give_up(&mut self, segment: &SegmentInfo) {
+        for (group, bytes, _) in &mut self.0 {
+            let counts = segment.summary.groups.iter().filter(|count| count.group == *group);
+            *bytes = bytes.saturating_sub(counts.map(|count| count.bytes).sum());
+        }
+    }
 }

@@ -197,6 +197,7 @@ impl Journal {
             bytes_max: BYTES_MAX,
             keep_us: i64::MAX,
             groups_us: Vec::new(),
+            groups_bytes: Vec::new(),
             on_full: OnFull::DropOldest,
         };
         plan(&self.writer.catalog(), &Delivered::from_cursors(self.writer.small()), &limits, None)
