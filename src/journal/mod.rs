@@ -6,9 +6,10 @@
 //! [`front`] takes what is appended and keeps the newest in memory; [`writer`] commits it, in [`record`]s, in batches, in
 //! [`segment`]s (their bytes are described there), over a [`medium`]; [`recovery`] reads what there is at a start;
 //! [`state`] is everything small that it adds up to. [`reader`] reads back by any condition from the [`catalog`] of a
-//! commit, [`scrub`] all of it; [`retention`] says what goes; [`backup`] copies. All of it is synchronous and knows no
+//! commit, [`scrub`] all of it; [`retention`] says what goes, [`archive`] keeps it elsewhere; [`backup`] copies. All of it is synchronous and knows no
 //! clock, no file, no thread: those are arguments.
 
+pub mod archive;
 pub mod backup;
 pub mod catalog;
 mod codec;

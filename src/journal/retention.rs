@@ -6,6 +6,8 @@
 //! that every destination has go first, oldest first; then, by policy, the oldest others are dropped, with a record of
 //! what and why, or new input is refused. Nothing goes by age while the clock is not right, nor by a time that is not.
 
+use std::collections::BTreeSet;
+
 use super::OnFull;
 use super::Seq;
 use super::catalog::{Catalog, SegmentInfo};
@@ -26,6 +28,8 @@ pub struct Limits {
     pub groups_us: Vec<(GroupName, i64)>,
     /// Bytes of records that some groups may have, in whole segments: the segment that is written to counts, and stays.
     pub groups_bytes: Vec<(GroupName, u64)>,
+    /// Segments that do not go for their age yet, see [`super::archive::Archiver::held`]. To make room they do.
+    pub held: BTreeSet<u64>,
     /// What gives way when that is not enough.
     pub on_full: OnFull,
 }
@@ -90,7 +94,7 @@ pub fn plan(catalog: &Catalog, delivered: &Delivered, limits: &Limits, now_us: O
     for segment in old {
         let newest = newest_time(segment, catalog);
         let is_over = move |keep_us: i64| now_us.is_some_and(|now| newest.saturating_add(keep_us) <= now);
-        if is_over(keep_us(segment, limits)) {
+        if is_over(keep_us(segment, limits)) && !limits.held.contains(&segment.number()) {
             plan.add(segment, delivered, Cause::Expired);
             bytes = bytes.saturating_sub(segment.file_len);
             shares.give_up(segment);
@@ -105,7 +109,8 @@ pub fn plan(catalog: &Catalog, delivered: &Delivered, limits: &Limits, now_us: O
     for some in [Some(&mut had), Some(&mut needed).filter(|_| may_drop)].into_iter().flatten() {
         some.retain(|(segment, is_over)| {
             let gives_way = |group| shares.is_too_much(group) || is_over(limits.keep_us_of(group));
-            let goes = !segment.summary.groups.is_empty()
+            let goes = !limits.held.contains(&segment.number())
+                && !segment.summary.groups.is_empty()
                 && segment.summary.groups.iter().all(|count| gives_way(count.group));
             if goes {
                 plan.add(segment, delivered, Cause::Full);
@@ -145,13 +150,13 @@ impl Limits {
 }
 
 /// How long a segment is kept: as long as the group in it that is kept longest.
-fn keep_us(segment: &SegmentInfo, limits: &Limits) -> i64 {
+pub(super) fn keep_us(segment: &SegmentInfo, limits: &Limits) -> i64 {
     let groups = segment.summary.groups.iter().map(|count| limits.keep_us_of(count.group));
     groups.max().unwrap_or(limits.keep_us)
 }
 
 /// The time of the newest message of a segment; of one whose time is not known, the end of all time.
-fn newest_time(segment: &SegmentInfo, catalog: &Catalog) -> i64 {
+pub(super) fn newest_time(segment: &SegmentInfo, catalog: &Catalog) -> i64 {
     let newest = segment.summary.spans.iter().map(|span| {
         let stamp = Stamp { mono_us: span.mono_us.1, wall_us: span.wall_us.1, clock: span.clock };
         match shown_time(&stamp, span.boot, &catalog.boots) {

@@ -198,6 +198,7 @@ impl Journal {
             keep_us: i64::MAX,
             groups_us: Vec::new(),
             groups_bytes: Vec::new(),
+            held: Default::default(),
             on_full: OnFull::DropOldest,
         };
         plan(&self.writer.catalog(), &Delivered::from_cursors(self.writer.small()), &limits, None)

@@ -1,5 +1,6 @@
 //! The journal as a whole, over a medium in memory.
 
+mod archive;
 mod backup;
 mod failures;
 mod memory;

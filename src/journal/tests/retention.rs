@@ -17,6 +17,7 @@ fn limits(bytes_max: u64) -> Limits {
         keep_us: 10 * DAY as i64,
         groups_us: vec![],
         groups_bytes: vec![],
+        held: Default::default(),
         on_full: OnFull::DropOldest,
     }
 }
