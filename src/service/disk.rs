@@ -22,12 +22,19 @@ pub struct Disk {
     folder: PathBuf,
     open: BTreeMap<u32, File>,
     next: u32,
+    uncached: bool,
 }
 
 impl Disk {
     /// Over a folder that exists.
     pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), open: BTreeMap::new(), next: 0 }
+        Self { folder: folder.to_owned(), open: BTreeMap::new(), next: 0, uncached: false }
+    }
+
+    /// The same, for whoever wants to know whether what was written is there: what is opened is read from where it was
+    /// written to, and not from what the system holds of it in memory.
+    pub fn uncached(folder: &Path) -> Self {
+        Self { uncached: true, ..Self::new(folder) }
     }
 
     /// The same, for whoever finds out what is there after the end of another process. What the system holds of the
@@ -105,6 +112,10 @@ impl Medium for Disk {
             _ => Err(error),
         });
         let file = opened.map_err(|error| failed(Operation::Open, &error))?;
+        if self.uncached {
+            // It is advice.
+            _ = sys::drop_cache(file.as_fd());
+        }
         Ok(self.keep(file))
     }
 

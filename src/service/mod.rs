@@ -3,6 +3,7 @@
 //! [`Service::start`] takes a checked configuration to a running concentrator, [`Service::reload`] takes up changes,
 //! [`Service::drain`] ends it so that nothing acknowledged is lost. `run` and `demo` use the same three.
 
+pub mod archive;
 pub mod config;
 pub mod disk;
 mod journal;

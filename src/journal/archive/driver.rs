@@ -49,8 +49,8 @@ pub struct Archiver<T> {
 }
 
 enum Work {
-    Writing(Pages, Writing),
-    Checking(Pages, Checking),
+    Writing(Pages, Box<Writing>),
+    Checking(Pages, Box<Checking>),
 }
 
 impl<T> fmt::Debug for Archiver<T> {
@@ -107,14 +107,14 @@ impl<T: Medium> Archiver<T> {
             clean_up(&mut self.medium)?;
             let file = self.medium.create(PART, 0)?;
             let writing = Writing::new(file, &wanted);
-            self.work = Some(Work::Writing(Pages::new(wanted, catalog.clone()), writing));
+            self.work = Some(Work::Writing(Pages::new(wanted, catalog.clone()), Box::new(writing)));
             return Ok(Step::Working);
         };
         match work {
             Work::Writing(mut pages, mut writing) => {
                 match writing.step(&mut pages, reader, &mut self.medium, render) {
                     Ok(true) => self.work = Some(Work::Writing(pages, writing)),
-                    Ok(false) => return self.written(&pages, writing),
+                    Ok(false) => return self.written(&pages, *writing),
                     Err(error) => {
                         self.medium.close(writing.file);
                         return Err(error);
@@ -169,7 +169,8 @@ impl<T: Medium> Archiver<T> {
         self.medium.rename(PART, &manifest.file)?;
         self.medium.sync_folder()?;
         let file = self.medium.open(&manifest.file)?;
-        self.work = Some(Work::Checking(pages.again(), Checking::new(file, manifest)));
+        let checking = Box::new(Checking::new(file, manifest));
+        self.work = Some(Work::Checking(pages.again(), checking));
         Ok(Step::Working)
     }
 

@@ -23,6 +23,13 @@ const CHUNK: usize = 16 * 1024;
 /// Makes a line of a message, without its end.
 pub(super) type Render<'a> = &'a dyn Fn(Stored, &Catalog) -> String;
 
+/// A message as it is in the file.
+struct Line {
+    segment: u64,
+    seq: Seq,
+    line: String,
+}
+
 /// The messages of a file, page by page.
 #[derive(Debug)]
 pub(super) struct Pages {
@@ -46,12 +53,12 @@ impl Pages {
         &self.wanted
     }
 
-    /// The next messages as lines, each with its number and segment; `None` behind the last.
+    /// The next messages as lines; `None` behind the last.
     fn read<S: Medium>(
         &mut self,
         reader: &mut Reader<S>,
         render: Render<'_>,
-    ) -> Result<Option<Vec<(u64, Seq, String)>>, ArchiveError> {
+    ) -> Result<Option<Vec<Line>>, ArchiveError> {
         let Some(from) = self.next else { return Ok(None) };
         let below = self.wanted.segments.iter().map(|source| source.below).max().unwrap_or(0);
         let from_us = self.wanted.day.saturating_mul(DAY_US);
@@ -75,7 +82,7 @@ impl Pages {
             let Some(source) = source else { continue };
             let mut line = render(stored, &self.catalog);
             line.push('\n');
-            lines.push((source.segment, seq, line));
+            lines.push(Line { segment: source.segment, seq, line });
         }
         Ok(Some(lines))
     }
@@ -117,7 +124,7 @@ impl Writing {
         render: Render<'_>,
     ) -> Result<bool, ArchiveError> {
         let Some(lines) = pages.read(reader, render)? else { return Ok(false) };
-        for (segment, seq, line) in lines {
+        for Line { segment, seq, line } in lines {
             self.gzip.write_all(line.as_bytes()).map_err(|error| failed(Operation::Write, &error))?;
             self.content_hash.update(line.as_bytes());
             self.content_bytes += line.len() as u64;
@@ -209,7 +216,7 @@ impl Checking {
         let Some(lines) = pages.read(reader, render)? else {
             return self.finish(medium).map(|()| false);
         };
-        for (_, _, line) in lines {
+        for Line { line, .. } in lines {
             while self.held().len() < line.len() {
                 if !self.fill(medium)? {
                     return Err(self.differs());
