@@ -3,17 +3,29 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Instant;
 
 use ring::rand::SecureRandom;
 
 use super::WebhookSink;
 use super::http_call::Slot;
 use super::outbox::{Kind, Outbox, Verdict};
+use super::recording;
+use crate::journal::record::Message;
 use crate::router::{
-    Answer, CentralSession, ConnectionId, Effects, LoginRefusal, Queued, Tag, Ticket, WebhookRefusal,
-    WebhookRequest,
+    AccessChange, Answer, CallEnd, CentralSession, ConnectionId, Effects, Fact, LoginRefusal, Queued, Tag,
+    Ticket, WebhookRefusal, WebhookRequest,
 };
 use crate::wire::{CloseCode, TOKEN_LEN, Token, Transmission, verdict_byte};
+
+/// What the router tells for the journal.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// What a restart must not forget, in order.
+    pub facts: Vec<Fact>,
+    /// Calls that are over, and changes of the access list.
+    pub messages: Vec<Message<'static>>,
+}
 
 /// The world as the router acts on it, for the time of one command.
 pub struct Dispatch<'a> {
@@ -25,6 +37,8 @@ pub struct Dispatch<'a> {
     pub central_changed: Option<Option<CentralSession>>,
     /// Whose login is accepted; they hear of it from [`Dispatch::open_sessions`].
     pub admitted: Vec<Arc<Outbox>>,
+    pub now: Instant,
+    pub told: Told,
 }
 
 impl Dispatch<'_> {
@@ -100,6 +114,18 @@ impl Effects for Dispatch<'_> {
         while self.random.fill(&mut token).is_err() {}
         Token(token)
     }
+
+    fn remember(&mut self, fact: Fact) {
+        self.told.facts.push(fact);
+    }
+
+    fn call_ended(&mut self, end: CallEnd<'_>) {
+        self.told.messages.push(recording::call_message(&end, self.now));
+    }
+
+    fn access_changed(&mut self, change: AccessChange) {
+        self.told.messages.push(recording::access_message(&change));
+    }
 }
 
 #[cfg(test)]
@@ -118,6 +144,8 @@ mod tests {
             wakes: &mut wakes,
             central_changed: None,
             admitted: Vec::new(),
+            now: Instant::now(),
+            told: Told::default(),
         };
         dispatch.admit(1);
         assert_eq!(outbox.poll_verdict(Waker::noop()), Verdict::Pending, "the token is still to come");

@@ -14,6 +14,8 @@ pub mod history;
 mod http_call;
 mod keeping;
 pub mod outbox;
+pub mod recorded_calls;
+pub mod recording;
 pub mod status;
 #[cfg(test)]
 pub mod testing;
@@ -35,7 +37,7 @@ use crate::router::{
     WebhookRequest,
 };
 use crate::wire::{AuthKey, Datagram, Format, Payload, Transmission, Uid};
-use dispatch::Dispatch;
+use dispatch::{Dispatch, Told};
 use http_call::Slot;
 pub use http_call::{CallAnswer, HttpCall};
 use keeping::Log;
@@ -271,6 +273,8 @@ impl Turn<'_> {
             wakes: &mut self.wakes,
             central_changed: None,
             admitted: Vec::new(),
+            now: self.now,
+            told: Told::default(),
         };
         core.router.handle(self.now, command, &mut dispatch);
         dispatch.open_sessions();

@@ -1,16 +1,16 @@
-//! Requests and their answers, both directions.
+//! Requests to objects and their answers; and what both directions share.
 //!
 //! A call to an object is found by (object, number on the object's side) and nothing else, so only the object that
-//! was asked can answer it. A request of an object is found by (object, its number) with the way it went.
+//! was asked can answer it.
 
 use std::collections::HashMap;
 use std::time::Instant;
 
-use super::presence::{Answered, NotTaken};
+use super::presence::{Answered, Entry};
 use super::{
-    Answer, Count, Effects, Queued, Router, Serial, Tag, Ticket, Timer, WebhookRefusal, WebhookRequest,
+    About, Answer, AskedBy, CallRecords, Count, Effects, Listed, Noted, Outcome, Queued, Router, Serial,
+    Side, Tag, Ticket, Timer,
 };
-use crate::limits::{ASKED_MAX, ASKED_PER_OBJECT_MAX};
 use crate::wire::{
     Decoded, Payload, RESPONSE_ALREADY_USED, RESPONSE_NOT_FOUND, RESPONSE_NOT_VALID, RESPONSE_TIMED_OUT,
     Transmission, Uid,
@@ -18,7 +18,7 @@ use crate::wire::{
 
 /// Who awaits an object's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asker {
+pub enum Asker {
     /// The central's session, under this number.
     Central(u16),
     /// An HTTP call.
@@ -28,24 +28,33 @@ enum Asker {
 /// A request that an object was asked.
 #[derive(Debug)]
 pub struct Call {
-    serial: Serial,
-    asker: Asker,
-    deadline: Instant,
+    /// Who asked.
+    pub asker: Asker,
+    /// What any call has.
+    pub open: Open,
 }
 
-/// Which way an object's request went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Session,
-    Webhook,
-}
-
-/// A request that an object made.
+/// A call that is not over, in either direction.
 #[derive(Debug)]
-pub struct Asked {
-    serial: Serial,
-    way: Way,
-    deadline: Instant,
+pub struct Open {
+    /// Tells it from a later one of the same number.
+    pub serial: Serial,
+    /// Its times and format.
+    pub about: About,
+    /// What was asked, if that is to be recorded at its end.
+    pub payload: Option<Box<[u8]>>,
+    /// What the journal knows of it.
+    pub noted: Noted,
+}
+
+impl Asker {
+    /// How it asked.
+    pub fn by(self) -> AskedBy {
+        match self {
+            Self::Central(_) => AskedBy::Session,
+            Self::Http(_) => AskedBy::Http,
+        }
+    }
 }
 
 impl Router {
@@ -60,11 +69,14 @@ impl Router {
     ) {
         if self.central_numbers.contains_key(&number) {
             self.counts.add(Count::NumbersAlreadyUsed);
+            let of = (object, Side::Object, AskedBy::Session);
+            self.tell_refused(of, (Outcome::AlreadyUsed, RESPONSE_ALREADY_USED), now, payload, effects);
             self.answer_central(object, number, RESPONSE_ALREADY_USED, Payload::EMPTY, effects);
             return;
         }
-        let deadline = now + self.settings.request_timeout;
-        match self.start_call(object, Asker::Central(number), payload, deadline, effects) {
+        let about =
+            About { started: now, deadline: now + self.settings.request_timeout, format: payload.format() };
+        match self.start_call(object, Asker::Central(number), payload, about, effects) {
             Some(number_there) => {
                 self.central_numbers.insert(number, (object, number_there));
             }
@@ -82,12 +94,8 @@ impl Router {
         deadline: Instant,
         effects: &mut impl Effects,
     ) {
-        let number = if deadline > now {
-            self.start_call(uid, Asker::Http(ticket), payload, deadline, effects)
-        } else {
-            None
-        };
-        match number {
+        let about = About { started: now, deadline, format: payload.format() };
+        match self.start_call(uid, Asker::Http(ticket), payload, about, effects) {
             Some(number) => {
                 self.http_calls.insert(ticket, (uid, number));
             }
@@ -96,12 +104,13 @@ impl Router {
     }
 
     /// The HTTP caller went away: its call is forgotten, and not delivered if it still waits.
-    pub(super) fn http_abandons(&mut self, ticket: Ticket) {
+    pub(super) fn http_abandons(&mut self, ticket: Ticket, effects: &mut impl Effects) {
         if let Some((uid, number)) = self.http_calls.remove(&ticket)
             && let Some(call) = self.take_call(uid, number, |call| call.asker == Asker::Http(ticket))
         {
             self.counts.add(Count::CallsAbandoned);
-            self.withdraw(uid, call.serial);
+            self.withdraw(uid, call.open.serial);
+            self.tell_call(uid, &call, Outcome::Abandoned, None, effects);
         }
     }
 
@@ -111,21 +120,43 @@ impl Router {
         uid: Uid,
         asker: Asker,
         payload: Payload<'_>,
-        deadline: Instant,
+        about: About,
         effects: &mut impl Effects,
     ) -> Option<u16> {
         let serial = self.next_serial();
-        let started = self.try_call(uid, serial, asker, payload, effects);
+        let is_in_time = about.started < about.deadline;
+        let started = if is_in_time { self.try_call(uid, serial, asker, payload, effects) } else { None };
         match started {
             Some(number) => {
-                self.counts.add(Count::CallsStarted);
-                self.timers.add(deadline, Timer::Call { uid, number });
-                let call = Call { serial, asker, deadline };
-                self.peers.entry(uid).or_default().calls.insert(number, call);
+                let noted = match asker {
+                    Asker::Central(_) => Noted::New,
+                    Asker::Http(_) => Noted::Never,
+                };
+                let open = Open { serial, about, payload: self.recorded_payload(payload), noted };
+                self.insert_call(uid, number, Call { asker, open });
             }
-            None => self.counts.add(Count::CallsNotFound),
+            None => {
+                self.counts.add(Count::CallsNotFound);
+                let (of, how) = ((uid, Side::Object, asker.by()), (Outcome::NotFound, RESPONSE_NOT_FOUND));
+                self.tell_refused(of, how, about.started, payload, effects);
+            }
         }
         started
+    }
+
+    /// A call is pending from now on.
+    pub(super) fn insert_call(&mut self, uid: Uid, number: u16, call: Call) {
+        self.counts.add(Count::CallsStarted);
+        self.timers.add(call.open.about.deadline, Timer::Call { uid, number });
+        if call.open.noted.is_due() {
+            self.list(Listed { serial: call.open.serial, uid, number, to: Side::Object });
+        }
+        self.peers.entry(uid).or_default().calls.insert(number, call);
+    }
+
+    /// What is kept of a payload until its call is over.
+    pub(super) fn recorded_payload(&self, payload: Payload<'_>) -> Option<Box<[u8]>> {
+        (self.settings.calls == CallRecords::All).then(|| payload.data().into())
     }
 
     fn try_call(
@@ -149,6 +180,7 @@ impl Router {
         };
         let number = free_number(&peer.calls, preferred)?;
         peer.presence.ask(serial, Transmission::Request { uid: None, number, payload }, effects).ok()?;
+        self.recording.queue_changed(uid, &mut peer.presence);
         Some(number)
     }
 
@@ -174,15 +206,16 @@ impl Router {
                 (RESPONSE_NOT_VALID, Payload::EMPTY)
             }
         };
-        self.hand_back(uid, number, &call, Answer { code, payload, made_here: false }, effects);
+        let answer = Answer { code, payload, made_here: false };
+        self.hand_back(uid, number, &call, Outcome::Answered, answer, effects);
     }
 
     /// An object did not answer in time.
     pub(super) fn call_timed_out(&mut self, uid: Uid, number: u16, effects: &mut impl Effects) {
         if let Some(call) = self.take_call(uid, number, |_| true) {
             self.counts.add(Count::CallsTimedOut);
-            self.withdraw(uid, call.serial);
-            self.hand_back(uid, number, &call, made_here(RESPONSE_TIMED_OUT), effects);
+            self.withdraw(uid, call.open.serial);
+            self.hand_back(uid, number, &call, Outcome::TimedOut, made_here(RESPONSE_TIMED_OUT), effects);
         }
     }
 
@@ -193,7 +226,8 @@ impl Router {
             return None;
         }
         let call = peer.calls.remove(&number)?;
-        self.timers.remove(call.deadline, Timer::Call { uid, number });
+        self.timers.remove(call.open.about.deadline, Timer::Call { uid, number });
+        self.recording.settle(call.open.serial, call.open.noted);
         self.forget_if_empty(uid);
         Some(call)
     }
@@ -204,9 +238,11 @@ impl Router {
         uid: Uid,
         number: u16,
         call: &Call,
+        outcome: Outcome,
         answer: Answer<'_>,
         effects: &mut impl Effects,
     ) {
+        self.tell_call(uid, call, outcome, Some(answer), effects);
         match call.asker {
             Asker::Http(ticket) => {
                 self.http_calls.remove(&ticket);
@@ -220,6 +256,16 @@ impl Router {
                 } else {
                     self.counts.add(Count::ResponsesOrphaned);
                 }
+            }
+        }
+    }
+
+    /// The central ended its session for good: its calls are nobody's.
+    pub(super) fn orphan_calls(&mut self) {
+        for (uid, number) in std::mem::take(&mut self.central_numbers).into_values() {
+            if let Some(call) = self.peers.get_mut(&uid).and_then(|peer| peer.calls.get_mut(&number)) {
+                self.recording.settle(call.open.serial, call.open.noted);
+                call.open.noted = Noted::Never;
             }
         }
     }
@@ -239,9 +285,13 @@ impl Router {
         );
     }
 
-    fn answer_peer(&mut self, to: Uid, response: Transmission<'_>, effects: &mut impl Effects) {
+    pub(super) fn answer_peer(&mut self, to: Uid, response: Transmission<'_>, effects: &mut impl Effects) {
         let answered = match self.peers.get_mut(&to) {
-            Some(peer) => peer.presence.answer(response, effects),
+            Some(peer) => {
+                let answered = peer.presence.answer(response, &mut self.last_serial, effects);
+                self.recording.queue_changed(to, &mut peer.presence);
+                answered
+            }
             None => Answered::Orphaned,
         };
         match answered {
@@ -251,173 +301,8 @@ impl Router {
         }
     }
 
-    /// An object asks the central: its session if it has one, else the webhook.
-    pub(super) fn object_asks(
-        &mut self,
-        now: Instant,
-        uid: Uid,
-        number: u16,
-        payload: Payload<'_>,
-        effects: &mut impl Effects,
-    ) {
-        let pending = self.peers.get(&uid).is_some_and(|peer| peer.asked.contains_key(&number));
-        if pending {
-            self.counts.add(Count::NumbersAlreadyUsed);
-            self.answer_object(uid, number, RESPONSE_ALREADY_USED, Payload::EMPTY, effects);
-            return;
-        }
-        match self.try_ask(now, uid, number, payload, effects) {
-            Ok(asked) => {
-                self.counts.add(Count::RequestsStarted);
-                self.asked_total += 1;
-                self.timers.add(asked.deadline, Timer::Asked { uid, number });
-                self.peers.entry(uid).or_default().asked.insert(number, asked);
-            }
-            Err(code) => {
-                let failed = code == RESPONSE_NOT_VALID;
-                self.counts.add(if failed { Count::RequestsFailed } else { Count::RequestsNotFound });
-                self.answer_object(uid, number, code, Payload::EMPTY, effects);
-            }
-        }
-    }
-
-    /// Hands an object's request to the central; the response code if that cannot be.
-    fn try_ask(
-        &mut self,
-        now: Instant,
-        uid: Uid,
-        number: u16,
-        payload: Payload<'_>,
-        effects: &mut impl Effects,
-    ) -> Result<Asked, u8> {
-        let (_, group) = self.group(uid).ok_or(RESPONSE_NOT_FOUND)?;
-        let judged = Self::takes_payload(group, payload);
-        let rate = group.rate;
-        let peer = self.peers.get_mut(&uid).ok_or(RESPONSE_NOT_FOUND)?;
-        let judged = judged.and_then(|()| {
-            if Self::within_rate(&mut peer.allowance, rate, now) { Ok(()) } else { Err(Count::RateExceeded) }
-        });
-        if let Err(count) = judged {
-            self.counts.add(count);
-            return Err(RESPONSE_NOT_FOUND);
-        }
-        if peer.asked.len() >= ASKED_PER_OBJECT_MAX || self.asked_total >= ASKED_MAX {
-            return Err(RESPONSE_NOT_FOUND);
-        }
-        let serial = self.next_serial();
-        let request = Transmission::Request { uid: Some(uid), number, payload };
-        let by_session = match self.peers.get_mut(&Uid::CENTRAL) {
-            Some(central) => central.presence.ask(serial, request, effects),
-            None => Err(NotTaken::Absent),
-        };
-        match by_session {
-            Ok(()) => Ok(Asked { serial, way: Way::Session, deadline: now + self.settings.request_timeout }),
-            Err(NotTaken::TooLarge | NotTaken::Full) => Err(RESPONSE_NOT_FOUND),
-            Err(NotTaken::Absent) => {
-                let deadline = now + self.settings.webhook_timeout.ok_or(RESPONSE_NOT_FOUND)?;
-                match effects.ask_webhook(WebhookRequest { uid, number, serial, payload, deadline }) {
-                    Ok(()) => Ok(Asked { serial, way: Way::Webhook, deadline }),
-                    Err(WebhookRefusal::NoRoom) => Err(RESPONSE_NOT_FOUND),
-                    Err(WebhookRefusal::Failing) => Err(RESPONSE_NOT_VALID),
-                }
-            }
-        }
-    }
-
-    /// The central's session answers an object.
-    pub(super) fn central_answers(
-        &mut self,
-        object: Uid,
-        number: u16,
-        code: u8,
-        payload: Payload<'_>,
-        effects: &mut impl Effects,
-    ) {
-        if self.take_asked(object, number, |asked| asked.way == Way::Session).is_some() {
-            self.counts.add(Count::RequestsAnswered);
-            self.answer_object(object, number, code, payload, effects);
-        } else {
-            self.counts.add(Count::ResponsesUnexpected);
-        }
-    }
-
-    /// The webhook answered an object, or failed.
-    pub(super) fn webhook_answers(
-        &mut self,
-        uid: Uid,
-        number: u16,
-        serial: Serial,
-        answer: Option<(u8, Payload<'_>)>,
-        effects: &mut impl Effects,
-    ) {
-        if self.take_asked(uid, number, |asked| asked.serial == serial).is_none() {
-            self.counts.add(Count::ResponsesUnexpected);
-            return;
-        }
-        let (code, payload) = match answer {
-            Some(answer) => {
-                self.counts.add(Count::RequestsAnswered);
-                answer
-            }
-            None => {
-                self.counts.add(Count::RequestsFailed);
-                (RESPONSE_NOT_VALID, Payload::EMPTY)
-            }
-        };
-        self.answer_object(uid, number, code, payload, effects);
-    }
-
-    /// The central did not answer an object in time.
-    pub(super) fn asked_timed_out(&mut self, uid: Uid, number: u16, effects: &mut impl Effects) {
-        let Some(asked) = self.take_asked(uid, number, |_| true) else { return };
-        let code = match asked.way {
-            Way::Session => {
-                self.counts.add(Count::RequestsTimedOut);
-                self.withdraw(Uid::CENTRAL, asked.serial);
-                RESPONSE_TIMED_OUT
-            }
-            Way::Webhook => {
-                self.counts.add(Count::RequestsFailed);
-                RESPONSE_NOT_VALID
-            }
-        };
-        self.answer_object(uid, number, code, Payload::EMPTY, effects);
-    }
-
-    fn answer_object(
-        &mut self,
-        uid: Uid,
-        number: u16,
-        code: u8,
-        payload: Payload<'_>,
-        effects: &mut impl Effects,
-    ) {
-        self.answer_peer(uid, Transmission::Response { uid: None, number, code, payload }, effects);
-    }
-
-    fn take_asked(&mut self, uid: Uid, number: u16, is_meant: impl FnOnce(&Asked) -> bool) -> Option<Asked> {
-        let peer = self.peers.get_mut(&uid)?;
-        if !is_meant(peer.asked.get(&number)?) {
-            return None;
-        }
-        let asked = peer.asked.remove(&number)?;
-        self.asked_total -= 1;
-        self.timers.remove(asked.deadline, Timer::Asked { uid, number });
-        self.forget_if_empty(uid);
-        Some(asked)
-    }
-
-    /// Forgets the requests of an object that is gone for good.
-    pub(super) fn drop_asked(&mut self, uid: Uid) {
-        let Some(peer) = self.peers.get_mut(&uid) else { return };
-        self.asked_total -= peer.asked.len();
-        for (number, asked) in peer.asked.drain() {
-            self.timers.remove(asked.deadline, Timer::Asked { uid, number });
-        }
-    }
-
     /// Takes a request back out of the queue of a peer that is away.
-    fn withdraw(&mut self, from: Uid, serial: Serial) {
+    pub(super) fn withdraw(&mut self, from: Uid, serial: Serial) {
         if let Some(super::Peer { presence: super::Presence::Waiting(waiting), .. }) =
             self.peers.get_mut(&from)
         {
@@ -427,49 +312,52 @@ impl Router {
 
     /// Whether what waits for this peer is still awaited. A deadline that has passed counts before its timer fires:
     /// what woke us may have come first.
-    pub(super) fn is_pending(&self, now: Instant, to: Uid, queued: &Queued) -> bool {
+    pub(super) fn is_pending(&mut self, now: Instant, to: Uid, queued: &Queued) -> bool {
         match queued.tag {
             Tag::Response => true,
             Tag::Token => false,
-            Tag::Request(serial) => match request_of(queued) {
-                Some((Some(object), number)) => {
-                    let asked = self.peers.get(&object).and_then(|peer| peer.asked.get(&number));
-                    asked.is_some_and(|asked| asked.serial == serial && now < asked.deadline)
-                }
-                Some((None, number)) => {
-                    let call = self.peers.get(&to).and_then(|peer| peer.calls.get(&number));
-                    call.is_some_and(|call| call.serial == serial && now < call.deadline)
-                }
-                None => false,
-            },
+            Tag::Request(_) => {
+                let open = place_of(to, queued).and_then(|place| self.open_of(place));
+                open.is_some_and(|open| now < open.about.deadline)
+            }
         }
     }
 
     /// A request that can no longer be handed over is answered "not found"; the rest is dropped.
-    pub(super) fn give_up(&mut self, to: Uid, queued: &Queued, effects: &mut impl Effects) {
-        let Tag::Request(serial) = queued.tag else { return };
-        match request_of(queued) {
-            Some((Some(object), number))
-                if self.take_asked(object, number, |asked| asked.serial == serial).is_some() =>
-            {
-                self.counts.add(Count::RequestsNotFound);
-                self.answer_object(object, number, RESPONSE_NOT_FOUND, Payload::EMPTY, effects);
-            }
-            Some((None, number)) => {
-                if let Some(call) = self.take_call(to, number, |call| call.serial == serial) {
+    pub(super) fn give_up(&mut self, to: Uid, entry: &Entry, effects: &mut impl Effects) {
+        if entry.queued.tag == Tag::Response {
+            self.recording.settle(entry.id, entry.noted);
+        } else if let Some(place) = place_of(to, &entry.queued) {
+            self.not_found(place, effects);
+        }
+    }
+
+    /// The request of this call can no longer be handed over.
+    pub(super) fn not_found(&mut self, place: Listed, effects: &mut impl Effects) {
+        let Listed { serial, uid, number, to } = place;
+        match to {
+            Side::Object => {
+                if let Some(call) = self.take_call(uid, number, |call| call.open.serial == serial) {
                     self.counts.add(Count::CallsNotFound);
-                    self.hand_back(to, number, &call, made_here(RESPONSE_NOT_FOUND), effects);
+                    let answer = made_here(RESPONSE_NOT_FOUND);
+                    self.hand_back(uid, number, &call, Outcome::NotFound, answer, effects);
                 }
             }
-            Some((Some(_), _)) | None => {}
+            Side::Central => self.asked_not_found(uid, number, serial, effects),
         }
     }
 }
 
-/// UID and number of a queued request.
-fn request_of(queued: &Queued) -> Option<(Option<Uid>, u16)> {
+/// Where the call is found of which this is the request to a peer.
+pub fn place_of(to: Uid, queued: &Queued) -> Option<Listed> {
+    let Tag::Request(serial) = queued.tag else { return None };
     match Transmission::decode(&queued.bytes) {
-        Ok(Decoded::Done(Transmission::Request { uid, number, .. }, _)) => Some((uid, number)),
+        Ok(Decoded::Done(Transmission::Request { uid: Some(uid), number, .. }, _)) => {
+            Some(Listed { serial, uid, number, to: Side::Central })
+        }
+        Ok(Decoded::Done(Transmission::Request { uid: None, number, .. }, _)) => {
+            Some(Listed { serial, uid: to, number, to: Side::Object })
+        }
         _ => None,
     }
 }

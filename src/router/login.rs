@@ -15,10 +15,11 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::access::AccessList;
-use super::presence::{Waiting, Why, shrink};
+use super::ended::AccessChange;
+use super::presence::{Entry, Waiting, Why, shrink};
 use super::{
-    CentralSession, Count, Effects, Ending, Login, LoginRefusal, Origin, Peer, Presence, Queued, Router,
-    Settings, Tag, Timer,
+    CentralSession, Count, Effects, Ending, Fact, Login, LoginRefusal, Noted, Origin, Peer, Presence, Queued,
+    Router, Settings, Tag, Timer,
 };
 use crate::wire::{CloseCode, Decoded, Transmission, Uid};
 
@@ -73,30 +74,34 @@ impl Router {
     }
 
     /// The session is live for others before its verdict is sent; then its token; then what waited.
-    fn go_live(&mut self, now: Instant, login: Login, waited: VecDeque<Queued>, effects: &mut impl Effects) {
+    fn go_live(&mut self, now: Instant, login: Login, waited: VecDeque<Entry>, effects: &mut impl Effects) {
         let Login { connection, uid, .. } = login;
         let largest = if login.largest == 0 { usize::MAX } else { usize::from(login.largest) };
         self.counts.add(Count::LoginsAccepted);
         self.peers.entry(uid).or_default().presence = Presence::Live { connection, largest };
+        effects.remember(Fact::SessionLive { uid });
         effects.admit(connection);
         if uid.is_central() {
             effects.central_changed(Some(CentralSession { connection, largest }));
         } else {
             self.issue_token(now, uid, effects);
         }
-        for queued in waited {
-            if !self.is_pending(now, uid, &queued) {
+        for entry in waited {
+            let queued = &entry.queued;
+            if !self.is_pending(now, uid, queued) {
                 continue;
             }
             if queued.bytes.len() <= largest {
-                effects.resend(connection, queued);
+                self.handed_over(uid, &entry);
+                effects.resend(connection, entry.queued);
             } else if queued.tag == Tag::Response {
+                self.handed_over(uid, &entry);
                 if let Ok(Decoded::Done(response, _)) = Transmission::decode(&queued.bytes) {
                     self.counts.add(Count::ResponsesShrunk);
                     effects.reply(connection, Tag::Response, shrink(response));
                 }
             } else {
-                self.give_up(uid, &queued, effects);
+                self.give_up(uid, &entry, effects);
             }
         }
     }
@@ -111,6 +116,7 @@ impl Router {
         effects: &mut impl Effects,
     ) {
         let Origin { connection, uid } = origin;
+        let unsent = unsent.into_iter().map(Entry::unsent);
         let presence = match self.peers.get_mut(&uid) {
             Some(peer) if peer.presence.is_of(connection) => std::mem::take(&mut peer.presence),
             // It went away while it waited for its predecessor's end.
@@ -129,31 +135,36 @@ impl Router {
         }
         match (presence, ending) {
             (Presence::Waiting(Waiting { why: Why::Replaced { next, .. }, queue, .. }), _) => {
-                let mut waited = VecDeque::from(unsent);
-                waited.extend(queue);
+                let waited = unsent.chain(queue).collect();
                 match next {
                     Some(login) => self.go_live(now, login, waited, effects),
-                    None => self.keep(now, uid, waited),
+                    None => self.keep(now, uid, waited, effects),
                 }
             }
-            (_, Ending::Kept) => self.keep(now, uid, unsent.into()),
+            (_, Ending::Kept) => self.keep(now, uid, unsent.collect(), effects),
             (_, Ending::Ended) => {
                 self.give_up_all(uid, unsent, effects);
-                self.session_over(uid);
+                self.session_over(uid, effects);
             }
         }
     }
 
-    fn keep(&mut self, now: Instant, uid: Uid, waited: VecDeque<Queued>) {
+    fn keep(&mut self, now: Instant, uid: Uid, waited: VecDeque<Entry>, effects: &mut impl Effects) {
         let until = now + self.settings.keep_session;
         let mut waiting = Waiting::new(Why::Kept(until));
-        for queued in waited {
-            if self.is_pending(now, uid, &queued) {
-                waiting.push(queued);
+        for entry in waited {
+            if self.is_pending(now, uid, &entry.queued) {
+                // What was not handed over stands ahead of what came later, so all of it gets new places.
+                let position = self.next_serial();
+                let id = if entry.noted == Noted::New { position } else { entry.id };
+                waiting.push(Entry { id, position, noted: entry.noted.changed(), ..entry });
             }
         }
+        effects.remember(Fact::SessionKept { uid, until });
         self.timers.add(until, Timer::KeepEnd(uid));
-        self.peers.entry(uid).or_default().presence = Presence::Waiting(waiting);
+        let mut presence = Presence::Waiting(waiting);
+        self.recording.queue_changed(uid, &mut presence);
+        self.peers.entry(uid).or_default().presence = presence;
     }
 
     /// Nobody came back.
@@ -164,29 +175,25 @@ impl Router {
         {
             self.counts.add(Count::SessionsExpired);
             self.give_up_all(uid, waiting.queue, effects);
-            self.session_over(uid);
+            self.session_over(uid, effects);
         }
     }
 
     /// What was not handed over is answered "not found"; what was runs to its deadline.
-    fn give_up_all(
-        &mut self,
-        uid: Uid,
-        unsent: impl IntoIterator<Item = Queued>,
-        effects: &mut impl Effects,
-    ) {
-        for queued in unsent {
-            self.give_up(uid, &queued, effects);
+    fn give_up_all(&mut self, uid: Uid, unsent: impl IntoIterator<Item = Entry>, effects: &mut impl Effects) {
+        for entry in unsent {
+            self.give_up(uid, &entry, effects);
         }
         self.forget_if_empty(uid);
     }
 
     /// The session ended for good: nobody is there any more to hear answers.
-    fn session_over(&mut self, uid: Uid) {
+    fn session_over(&mut self, uid: Uid, effects: &mut impl Effects) {
+        effects.remember(Fact::SessionEnded { uid });
         if uid.is_central() {
-            self.central_numbers.clear();
+            self.orphan_calls();
         } else {
-            self.drop_asked(uid);
+            self.drop_asked(uid, effects);
         }
         self.forget_if_empty(uid);
     }
@@ -195,6 +202,7 @@ impl Router {
     pub(super) fn replace_access(&mut self, list: AccessList, effects: &mut impl Effects) {
         let old = std::mem::replace(&mut self.access, list);
         self.counts.add(Count::AccessListsReplaced);
+        effects.access_changed(AccessChange::between(&old, &self.access));
         for (uid, entry) in old.iter() {
             if self.access.get(uid) != Some(entry) {
                 self.revoke(*uid, effects);
@@ -219,7 +227,7 @@ impl Router {
         for (uid, _, has_telemetry) in changed {
             match has_telemetry {
                 Some(true) => self.issue_token(now, uid, effects),
-                Some(false) => self.drop_tokens(uid),
+                Some(false) => self.drop_tokens(uid, effects),
                 // A group that is gone gives no rights at all.
                 None => self.revoke(uid, effects),
             }
@@ -227,7 +235,7 @@ impl Router {
     }
 
     fn revoke(&mut self, uid: Uid, effects: &mut impl Effects) {
-        self.drop_tokens(uid);
+        self.drop_tokens(uid, effects);
         let Some(peer) = self.peers.get_mut(&uid) else { return };
         match std::mem::take(&mut peer.presence) {
             Presence::Absent => return,
@@ -251,6 +259,6 @@ impl Router {
             }
         }
         self.counts.add(Count::SessionsRevoked);
-        self.session_over(uid);
+        self.session_over(uid, effects);
     }
 }

@@ -6,14 +6,25 @@
 //! every call is answered exactly once; an answer is taken only from the object that was asked; nothing crosses
 //! from one object to another; memory is bounded by the limits in [`crate::limits`].
 //!
-//! One file a concern: `login` (sessions begin, pass over, end), `calls` (requests and responses), `telemetry`
-//! (tokens and datagrams), `presence` (where transmissions for a peer go), `timers`.
+//! It survives the end of its process: what must not be forgotten is told as [`Fact`]s and [`CallChange`]s, and comes
+//! back through [`Router::restore`].
+//!
+//! One file a concern: `login` (sessions begin, pass over, end), `calls` (requests to objects, and what both
+//! directions share), `requests` (those of objects), `telemetry` (tokens and datagrams), `presence` (where
+//! transmissions for a peer go), `timers`, `recording` (which calls the journal does not know as they are), `restore`,
+//! `ended` (what is told of calls for the record).
 
 pub mod access;
 mod calls;
 mod count;
+mod effects;
+mod ended;
+mod facts;
 mod login;
 mod presence;
+mod recording;
+mod requests;
+mod restore;
 mod status;
 mod telemetry;
 mod timers;
@@ -24,12 +35,17 @@ use std::time::{Duration, Instant};
 
 use crate::net::AllowFrom;
 use crate::payload_json;
-use crate::wire::{AuthKey, CloseCode, GroupName, Payload, Token, Transmission, Uid};
+use crate::wire::{AuthKey, GroupName, Payload, Token, Uid};
 use access::AccessList;
-use calls::{Asked, Call};
+use calls::Call;
 pub use count::{Count, Counts};
+pub use effects::{Answer, CentralSession, Effects, LoginRefusal, WebhookRefusal, WebhookRequest};
+pub use ended::{AccessChange, AskedBy, CallEnd, CallRecords, Outcome, Side};
+pub use facts::{About, CallChange, Fact, PendingCall, Restored, RestoredSession, RestoredToken, Waits, Way};
 use presence::Presence;
 pub use presence::{Queued, Tag};
+use recording::{Listed, Noted, Recording};
+use requests::Asked;
 pub use status::{SessionState, Sizes};
 use telemetry::TokenEntry;
 use timers::{Timer, Timers};
@@ -52,6 +68,8 @@ pub struct Settings {
     pub keep_session: Duration,
     /// Longest wait for the request webhook's answer; `None`: there is no request webhook.
     pub webhook_timeout: Option<Duration>,
+    /// What is told of calls that are over.
+    pub calls: CallRecords,
     /// Networks that telemetry is taken from.
     pub telemetry_allow_from: AllowFrom,
     /// The groups that the access list may name.
@@ -73,86 +91,6 @@ pub struct Group {
     pub rate: u32,
     /// Networks they may come from.
     pub allow_from: AllowFrom,
-}
-
-/// What happens to the world. An implementation queues; it does not call back into the router.
-pub trait Effects {
-    /// Queues a transmission for a connection; `false` if its queue is full.
-    fn send(&mut self, to: ConnectionId, tag: Tag, transmission: Transmission<'_>) -> bool;
-    /// Queues a small answer or a token, also when the queue is full: the sender of what it answers is not read
-    /// from while its own queue is full, so these stay few.
-    fn reply(&mut self, to: ConnectionId, tag: Tag, transmission: Transmission<'_>);
-    /// Queues what waited while the peer was away, also when the queue is full.
-    fn resend(&mut self, to: ConnectionId, waited: Queued);
-    /// The login is accepted: the verdict goes out ahead of everything queued later.
-    fn admit(&mut self, connection: ConnectionId);
-    /// The login is refused.
-    fn refuse(&mut self, connection: ConnectionId, why: LoginRefusal);
-    /// The connection sends this code, ends, and reports [`Command::Disconnected`].
-    fn close(&mut self, connection: ConnectionId, code: CloseCode);
-    /// An HTTP call has its answer.
-    fn answer(&mut self, ticket: Ticket, answer: Answer<'_>);
-    /// An object's request goes to the request webhook.
-    fn ask_webhook(&mut self, request: WebhookRequest<'_>) -> Result<(), WebhookRefusal>;
-    /// The central's session became live, or is no longer.
-    fn central_changed(&mut self, session: Option<CentralSession>);
-    /// Eight fresh random bytes.
-    fn fresh_token(&mut self) -> Token;
-}
-
-/// The central's live session, as delivery sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CentralSession {
-    /// Its connection.
-    pub connection: ConnectionId,
-    /// Largest transmission it takes, in bytes.
-    pub largest: usize,
-}
-
-/// An answer to an HTTP call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Answer<'a> {
-    /// The response code.
-    pub code: u8,
-    /// The payload; empty when the concentrator made the answer.
-    pub payload: Payload<'a>,
-    /// Whether the concentrator made it, not the object.
-    pub made_here: bool,
-}
-
-/// An object's request on its way to the webhook.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WebhookRequest<'a> {
-    /// The object.
-    pub uid: Uid,
-    /// Its tracking number.
-    pub number: u16,
-    /// To be given back with the answer.
-    pub serial: Serial,
-    /// What it asks.
-    pub payload: Payload<'a>,
-    /// When the object stops waiting.
-    pub deadline: Instant,
-}
-
-/// Why the webhook does not take a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WebhookRefusal {
-    /// Too much waits for it, or there is none: the request cannot be handed over.
-    NoRoom,
-    /// It failed a moment ago and is not asked again yet: it does not answer correctly.
-    Failing,
-}
-
-/// Why a login is refused. The client sees the same byte for all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LoginRefusal {
-    /// The access list does not know the UID, the key is wrong, or it changed in the meantime.
-    NotKnown,
-    /// The group does not allow this source.
-    Source,
-    /// A later login of the same UID came first.
-    Superseded,
 }
 
 /// A connection and whose it is.
@@ -274,7 +212,7 @@ pub struct TakenTelemetry {
 #[derive(Debug, Default)]
 struct Peer {
     presence: Presence,
-    /// Valid telemetry tokens, oldest first.
+    /// The newest telemetry tokens, oldest first; one of them at least is valid.
     tokens: heapless::Deque<Token, { crate::limits::TOKENS_PER_OBJECT_MAX }>,
     /// When the newest token is renewed.
     renewal: Option<Instant>,
@@ -311,6 +249,7 @@ pub struct Router {
     timers: Timers,
     counts: Counts,
     last_serial: Serial,
+    recording: Recording,
 }
 
 impl Router {
@@ -327,6 +266,7 @@ impl Router {
             timers: Timers::default(),
             counts: Counts::default(),
             last_serial: 0,
+            recording: Recording::default(),
         }
     }
 
@@ -361,7 +301,7 @@ impl Router {
             Command::HttpRequest { ticket, uid, payload, deadline } => {
                 self.http_asks(now, ticket, uid, payload, deadline, effects);
             }
-            Command::HttpAbandoned { ticket } => self.http_abandons(ticket),
+            Command::HttpAbandoned { ticket } => self.http_abandons(ticket, effects),
             Command::WebhookAnswered { uid, number, serial, answer } => {
                 self.webhook_answers(uid, number, serial, answer, effects);
             }
@@ -369,9 +309,7 @@ impl Router {
             Command::Reconfigure(settings) => self.reconfigure(now, *settings, effects),
             Command::Tick => {}
         }
-        while let Some(timer) = self.timers.pop_due(now) {
-            self.handle_timer(now, timer, effects);
-        }
+        self.handle_timers(now, effects);
     }
 
     /// When [`Command::Tick`] is due at the latest.
@@ -407,13 +345,16 @@ impl Router {
         &self.counts
     }
 
-    fn handle_timer(&mut self, now: Instant, timer: Timer, effects: &mut impl Effects) {
-        match timer {
-            Timer::Call { uid, number } => self.call_timed_out(uid, number, effects),
-            Timer::Asked { uid, number } => self.asked_timed_out(uid, number, effects),
-            Timer::KeepEnd(uid) => self.keep_time_over(uid, effects),
-            Timer::TokenExpiry(token) => self.token_expired(token),
-            Timer::TokenRenewal(uid) => self.renew_token(now, uid, effects),
+    /// Does what is due.
+    fn handle_timers(&mut self, now: Instant, effects: &mut impl Effects) {
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Call { uid, number } => self.call_timed_out(uid, number, effects),
+                Timer::Asked { uid, number } => self.asked_timed_out(uid, number, effects),
+                Timer::KeepEnd(uid) => self.keep_time_over(uid, effects),
+                Timer::TokenExpiry(token) => self.token_expired(token),
+                Timer::TokenRenewal(uid) => self.renew_token(now, uid, effects),
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::{ConnectionId, Effects, Login, Serial};
+use super::{ConnectionId, Effects, Login, Noted, Serial};
 use crate::limits::OUTGOING_MAX;
 use crate::wire::{Payload, RESPONSE_NOT_VALID, Transmission};
 
@@ -27,6 +27,19 @@ pub struct Queued {
     pub bytes: Box<[u8]>,
 }
 
+/// A place in the queue of a session whose peer is away.
+#[derive(Debug)]
+pub struct Entry {
+    /// What waits.
+    pub queued: Queued,
+    /// Names an answer in the journal; a request has its call's serial for that.
+    pub id: Serial,
+    /// Grows along the queue.
+    pub position: Serial,
+    /// What the journal knows of it.
+    pub noted: Noted,
+}
+
 /// Why a peer's session is without a connection.
 #[derive(Debug)]
 pub enum Why {
@@ -47,9 +60,11 @@ pub struct Waiting {
     /// Until when, or for whom.
     pub why: Why,
     /// What waits, in order.
-    pub queue: VecDeque<Queued>,
+    pub queue: VecDeque<Entry>,
     /// Bytes of what waits.
     pub bytes: usize,
+    /// The journal is to be told of its end.
+    pub is_listed: bool,
 }
 
 /// How a peer can be reached.
@@ -80,25 +95,32 @@ pub enum NotTaken {
     Full,
 }
 
+impl Entry {
+    /// What a connection did not hand over; it gets its place when it waits again.
+    pub fn unsent(queued: Queued) -> Self {
+        Self { queued, id: 0, position: 0, noted: Noted::New }
+    }
+}
+
 impl Waiting {
     /// An empty queue.
     pub fn new(why: Why) -> Self {
-        Self { why, queue: VecDeque::new(), bytes: 0 }
+        Self { why, queue: VecDeque::new(), bytes: 0, is_listed: false }
     }
 
     /// Appends what waits.
-    pub fn push(&mut self, queued: Queued) {
-        self.bytes += queued.bytes.len();
-        self.queue.push_back(queued);
+    pub fn push(&mut self, entry: Entry) {
+        self.bytes += entry.queued.bytes.len();
+        self.queue.push_back(entry);
     }
 
     /// Takes back a request that is settled, so that it is not delivered late. The oldest time out first, so the
     /// search from the front ends soon.
     pub fn withdraw(&mut self, serial: Serial) {
-        if let Some(at) = self.queue.iter().position(|queued| queued.tag == Tag::Request(serial))
-            && let Some(queued) = self.queue.remove(at)
+        if let Some(at) = self.queue.iter().position(|entry| entry.queued.tag == Tag::Request(serial))
+            && let Some(entry) = self.queue.remove(at)
         {
-            self.bytes -= queued.bytes.len();
+            self.bytes -= entry.queued.bytes.len();
         }
     }
 }
@@ -113,7 +135,7 @@ impl Presence {
         }
     }
 
-    /// Offers a request.
+    /// Offers a request; its serial is the newest.
     pub fn ask(
         &mut self,
         serial: Serial,
@@ -134,14 +156,21 @@ impl Presence {
                 Err(NotTaken::Full)
             }
             Self::Waiting(waiting) => {
-                waiting.push(Queued { tag: Tag::Request(serial), bytes: encode(request) });
+                let queued = Queued { tag: Tag::Request(serial), bytes: encode(request) };
+                waiting.push(Entry { queued, id: serial, position: serial, noted: Noted::New });
                 Ok(())
             }
         }
     }
 
     /// Hands over an answer. One that does not fit its receiver, by size or by room, becomes "not valid" and empty.
-    pub fn answer(&mut self, response: Transmission<'_>, effects: &mut impl Effects) -> Answered {
+    /// One that waits gets the next serial.
+    pub fn answer(
+        &mut self,
+        response: Transmission<'_>,
+        last_serial: &mut Serial,
+        effects: &mut impl Effects,
+    ) -> Answered {
         match self {
             Self::Absent => Answered::Orphaned,
             Self::Live { connection, largest } => {
@@ -154,7 +183,10 @@ impl Presence {
             Self::Waiting(waiting) => {
                 let fits = waiting.bytes + response.wire_len() <= OUTGOING_MAX;
                 let kept = if fits { response } else { shrink(response) };
-                waiting.push(Queued { tag: Tag::Response, bytes: encode(kept) });
+                let queued = Queued { tag: Tag::Response, bytes: encode(kept) };
+                *last_serial += 1;
+                let serial = *last_serial;
+                waiting.push(Entry { queued, id: serial, position: serial, noted: Noted::New });
                 if fits || response.body().is_empty() { Answered::Whole } else { Answered::Shrunk }
             }
         }

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use super::{Count, Effects, Presence, Router, Tag, TakenTelemetry, Timer};
+use super::{Count, Effects, Fact, Presence, RestoredToken, Router, Tag, TakenTelemetry, Timer};
 use crate::wire::{Datagram, Token, Transmission, Uid};
 
 /// A valid token.
@@ -68,23 +68,15 @@ impl Router {
         };
         let Some(peer) = self.peers.get_mut(&uid) else { return };
         let Presence::Live { connection, .. } = peer.presence else { return };
-        if peer.tokens.is_full()
-            && let Some(oldest) = peer.tokens.pop_front()
-            && let Some(entry) = self.tokens.remove(&oldest)
-        {
-            self.timers.remove(entry.expires, Timer::TokenExpiry(oldest));
-        }
         let token = effects.fresh_token();
         let expires = now + ttl;
-        // The oldest made room, so there is room.
-        let _room = peer.tokens.push_back(token);
-        self.tokens.insert(token, TokenEntry { uid, expires });
-        self.timers.add(expires, Timer::TokenExpiry(token));
         let renewal = now + ttl * 3 / 4;
         if let Some(earlier) = peer.renewal.replace(renewal) {
             self.timers.remove(earlier, Timer::TokenRenewal(uid));
         }
         self.timers.add(renewal, Timer::TokenRenewal(uid));
+        self.insert_token(RestoredToken { uid, token, expires });
+        effects.remember(Fact::TokenIssued { uid, token, expires });
         effects.reply(connection, Tag::Token, Transmission::Token(token));
     }
 
@@ -96,20 +88,41 @@ impl Router {
         self.issue_token(now, uid, effects);
     }
 
+    /// A token is valid from now on; the oldest makes room.
+    pub(super) fn insert_token(&mut self, RestoredToken { uid, token, expires }: RestoredToken) {
+        let peer = self.peers.entry(uid).or_default();
+        if peer.tokens.is_full()
+            && let Some(oldest) = peer.tokens.pop_front()
+            && let Some(entry) = self.tokens.remove(&oldest)
+        {
+            self.timers.remove(entry.expires, Timer::TokenExpiry(oldest));
+        }
+        // The oldest made room, so there is room.
+        let _room = peer.tokens.push_back(token);
+        self.tokens.insert(token, TokenEntry { uid, expires });
+        self.timers.add(expires, Timer::TokenExpiry(token));
+    }
+
+    /// The token stays in its row, as it does in the journal, which keeps the newest and knows no clock: the same
+    /// ones make room in both.
     pub(super) fn token_expired(&mut self, token: Token) {
         if let Some(entry) = self.tokens.remove(&token)
             && let Some(peer) = self.peers.get_mut(&entry.uid)
+            && !peer.tokens.iter().any(|other| self.tokens.contains_key(other))
         {
-            peer.tokens.retain(|valid| *valid != token);
+            peer.tokens.clear();
             self.forget_if_empty(entry.uid);
         }
     }
 
     /// Ends all tokens of an object.
-    pub(super) fn drop_tokens(&mut self, uid: Uid) {
+    pub(super) fn drop_tokens(&mut self, uid: Uid, effects: &mut impl Effects) {
         let Some(peer) = self.peers.get_mut(&uid) else { return };
         if let Some(renewal) = peer.renewal.take() {
             self.timers.remove(renewal, Timer::TokenRenewal(uid));
+        }
+        if !peer.tokens.is_empty() {
+            effects.remember(Fact::TokensEnded { uid });
         }
         while let Some(token) = peer.tokens.pop_front() {
             if let Some(entry) = self.tokens.remove(&token) {

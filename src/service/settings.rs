@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::config::{ApiTls, Config, Right, SessionTls, Validation};
+use super::config::{ApiTls, CallRecords, Config, Right, SessionTls, Validation};
 use crate::endpoint::http::{api, auth};
 use crate::endpoint::{admission, tcp, webhook};
 use crate::{router, session};
@@ -26,6 +26,12 @@ pub fn router(config: &Config) -> router::Settings {
         request_timeout: config.sessions.request_timeout,
         keep_session: config.sessions.keep_session,
         webhook_timeout: config.central.webhooks.request.as_ref().map(|_| config.central.webhooks.timeout),
+        calls: match config.journal.calls {
+            CallRecords::All => router::CallRecords::All,
+            CallRecords::Headers => router::CallRecords::Headers,
+            CallRecords::Failed => router::CallRecords::Failed,
+            CallRecords::None => router::CallRecords::None,
+        },
         telemetry_allow_from: config.telemetry.allow_from.clone(),
         groups: groups.collect(),
     }

@@ -111,6 +111,11 @@ impl Uid {
     }
 }
 
+impl GroupName {
+    /// No group: what stands where an object has none.
+    pub const NONE: Self = Self([0; NAME_LEN]);
+}
+
 /// The secret of one UID, 16 bytes. Never printed: `Debug` hides it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct AuthKey(pub [u8; KEY_LEN]);

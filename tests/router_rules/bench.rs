@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use iotsocketd::net::AllowFrom;
 use iotsocketd::router::access::AccessList;
 use iotsocketd::router::{
-    Command, ConnectionId, Ending, Group, Login, Origin, Queued, Router, Settings, Tag, Ticket,
+    CallRecords, Command, ConnectionId, Ending, Group, Login, Origin, Queued, Router, Settings, Tag, Ticket,
 };
 use iotsocketd::wire::{
     AclItem, AuthKey, Datagram, Decoded, Format, GroupName, Payload, Token, Transmission, Uid,
@@ -77,6 +77,7 @@ pub fn settings() -> Settings {
         request_timeout: REQUEST_TIMEOUT,
         keep_session: KEEP,
         webhook_timeout: None,
+        calls: CallRecords::Headers,
         telemetry_allow_from: AllowFrom::default(),
         groups: [(group("plain"), plain), (group("meters"), meters)].into(),
     }

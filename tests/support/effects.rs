@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use iotsocketd::limits::OUTGOING_MAX;
 use iotsocketd::router::{
-    Answer, CentralSession, ConnectionId, Effects, LoginRefusal, Queued, Serial, Tag, Ticket, WebhookRefusal,
-    WebhookRequest,
+    AccessChange, Answer, CallEnd, CentralSession, ConnectionId, Effects, Fact, LoginRefusal, Queued, Serial,
+    Tag, Ticket, WebhookRefusal, WebhookRequest,
 };
 use iotsocketd::wire::{CloseCode, TOKEN_LEN, Token, Transmission, Uid};
 
@@ -48,6 +48,12 @@ pub struct Recorder {
     pub effects: Vec<Effect>,
     /// Bytes queued for each open connection and not taken by its peer.
     pub outstanding: HashMap<ConnectionId, usize>,
+    /// What a restart must not forget.
+    pub facts: Vec<Fact>,
+    /// Calls that are over; what was asked only if that was told.
+    pub ended: Vec<(CallEnd<'static>, Option<Vec<u8>>)>,
+    /// How the access list changed.
+    pub access: Vec<AccessChange>,
     /// Why the request webhook takes nothing.
     pub webhook_refusal: Option<WebhookRefusal>,
     tokens: u64,
@@ -112,6 +118,19 @@ impl Effects for Recorder {
         self.tokens += 1;
         const { assert!(TOKEN_LEN == 8) };
         Token(self.tokens.to_be_bytes())
+    }
+
+    fn remember(&mut self, fact: Fact) {
+        self.facts.push(fact);
+    }
+
+    fn call_ended(&mut self, end: CallEnd<'_>) {
+        let asked = end.payload.map(<[u8]>::to_vec);
+        self.ended.push((CallEnd { payload: None, ..end }, asked));
+    }
+
+    fn access_changed(&mut self, change: AccessChange) {
+        self.access.push(change);
     }
 }
 

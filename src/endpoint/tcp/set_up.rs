@@ -251,6 +251,7 @@ mod tests {
             request_timeout: Duration::from_secs(60),
             keep_session: Duration::from_secs(60),
             webhook_timeout: None,
+            calls: crate::router::CallRecords::None,
             telemetry_allow_from: AllowFrom::default(),
             groups: HashMap::from([(group, rights)]),
         };

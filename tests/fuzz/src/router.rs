@@ -8,8 +8,9 @@ use iotsocketd::limits::OUTGOING_MAX;
 use iotsocketd::net::AllowFrom;
 use iotsocketd::router::access::AccessList;
 use iotsocketd::router::{
-    Answer, CentralSession, Command, ConnectionId, Effects, Ending, Group, Login, LoginRefusal, Origin,
-    Queued, Router, Serial, Settings, Sizes, Tag, Ticket, WebhookRefusal, WebhookRequest,
+    AccessChange, Answer, CallEnd, CallRecords, CentralSession, Command, ConnectionId, Effects, Ending, Fact,
+    Group, Login, LoginRefusal, Origin, Queued, Router, Serial, Settings, Sizes, Tag, Ticket, WebhookRefusal,
+    WebhookRequest,
 };
 use iotsocketd::wire::{
     AclItem, AuthKey, CloseCode, Datagram, Decoded, Format, GroupName, Payload, Token, Transmission, Uid,
@@ -86,6 +87,9 @@ impl Effects for World {
         self.tokens.push(token);
         token
     }
+    fn remember(&mut self, _fact: Fact) {}
+    fn call_ended(&mut self, _end: CallEnd<'_>) {}
+    fn access_changed(&mut self, _change: AccessChange) {}
 }
 
 fn settings() -> Settings {
@@ -102,6 +106,7 @@ fn settings() -> Settings {
         request_timeout: Duration::from_secs(5),
         keep_session: Duration::from_secs(10),
         webhook_timeout: Some(Duration::from_secs(3)),
+        calls: CallRecords::Headers,
         telemetry_allow_from: AllowFrom::default(),
         groups: [(GroupName::parse("g").unwrap(), group)].into(),
     }

@@ -16,7 +16,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use iotsocketd::net::AllowFrom;
-use iotsocketd::router::{ConnectionId, Ending, Group, Router, Serial, Settings, Sizes, Tag, Ticket};
+use iotsocketd::router::{
+    CallRecords, ConnectionId, Ending, Group, Router, Serial, Settings, Sizes, Tag, Ticket,
+};
 use iotsocketd::wire::{AuthKey, GroupName, Token, Uid};
 
 use crate::effects::Recorder;
@@ -164,6 +166,7 @@ fn settings() -> Settings {
         request_timeout: Duration::from_secs(5),
         keep_session: Duration::from_secs(10),
         webhook_timeout: Some(Duration::from_secs(3)),
+        calls: CallRecords::Headers,
         telemetry_allow_from: AllowFrom::default(),
         groups: [group, strict, mute].into_iter().enumerate().map(|(n, g)| (group_name(n), g)).collect(),
     }
