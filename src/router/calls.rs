@@ -45,6 +45,8 @@ pub struct Open {
     pub payload: Option<Box<[u8]>>,
     /// What the journal knows of it.
     pub noted: Noted,
+    /// Where it is listed while the journal has to be told.
+    pub listed_at: usize,
 }
 
 impl Asker {
@@ -132,7 +134,8 @@ impl Router {
                     Asker::Central(_) => Noted::New,
                     Asker::Http(_) => Noted::Never,
                 };
-                let open = Open { serial, about, payload: self.recorded_payload(payload), noted };
+                let open =
+                    Open { serial, about, payload: self.recorded_payload(payload), noted, listed_at: 0 };
                 self.insert_call(uid, number, Call { asker, open });
             }
             None => {
@@ -145,11 +148,12 @@ impl Router {
     }
 
     /// A call is pending from now on.
-    pub(super) fn insert_call(&mut self, uid: Uid, number: u16, call: Call) {
+    pub(super) fn insert_call(&mut self, uid: Uid, number: u16, mut call: Call) {
         self.counts.add(Count::CallsStarted);
         self.timers.add(call.open.about.deadline, Timer::Call { uid, number });
         if call.open.noted.is_due() {
-            self.list(Listed { serial: call.open.serial, uid, number, to: Side::Object });
+            call.open.listed_at =
+                self.recording.list(Listed { serial: call.open.serial, uid, number, to: Side::Object });
         }
         self.peers.entry(uid).or_default().calls.insert(number, call);
     }
@@ -227,7 +231,7 @@ impl Router {
         }
         let call = peer.calls.remove(&number)?;
         self.timers.remove(call.open.about.deadline, Timer::Call { uid, number });
-        self.recording.settle(call.open.serial, call.open.noted);
+        self.recording.end(&call.open);
         self.forget_if_empty(uid);
         Some(call)
     }
@@ -264,7 +268,7 @@ impl Router {
     pub(super) fn orphan_calls(&mut self) {
         for (uid, number) in std::mem::take(&mut self.central_numbers).into_values() {
             if let Some(call) = self.peers.get_mut(&uid).and_then(|peer| peer.calls.get_mut(&number)) {
-                self.recording.settle(call.open.serial, call.open.noted);
+                self.recording.end(&call.open);
                 call.open.noted = Noted::Never;
             }
         }

@@ -1,7 +1,7 @@
 //! Which calls the journal does not know as they are.
 //!
-//! A call is listed when it starts and when it changes; most are over when the list is asked for, and are passed over.
-//! What waits for a peer that is away is found in its queue: what was recorded of it stands in front.
+//! A call is listed when it starts and when it changes, and leaves the list at its end; most do before the list is asked
+//! for. What waits for a peer that is away is found in its queue: what was recorded of it stands in front.
 
 use std::collections::BTreeSet;
 
@@ -10,9 +10,6 @@ use super::facts::{CallChange, PendingCall, Waits};
 use super::presence::{Entry, Waiting};
 use super::{Peer, Presence, Router, Serial, Side, Tag};
 use crate::wire::Uid;
-
-/// The list is cleared of what is over when it is this long, and when it has doubled since.
-const LISTED_MIN: usize = 1024;
 
 /// What the journal knows of something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,19 +55,14 @@ pub struct Listed {
 }
 
 /// What changed since the journal was told last.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Recording {
-    listed: Vec<Listed>,
-    listed_max: usize,
+    /// Calls that are due. A place that one leaves is given to the next, so there are no more than calls were pending.
+    listed: Vec<Option<Listed>>,
+    free: Vec<usize>,
     /// Peers whose queue has something new at its end.
     queues: BTreeSet<Uid>,
     settled: Vec<Serial>,
-}
-
-impl Default for Recording {
-    fn default() -> Self {
-        Self { listed: Vec::new(), listed_max: LISTED_MIN, queues: BTreeSet::new(), settled: Vec::new() }
-    }
 }
 
 impl Recording {
@@ -79,6 +71,28 @@ impl Recording {
         if noted.is_known() {
             self.settled.push(id);
         }
+    }
+
+    /// A call is over.
+    pub fn end(&mut self, open: &Open) {
+        self.settle(open.serial, open.noted);
+        if open.noted.is_due()
+            && let Some(slot) = self.listed.get_mut(open.listed_at)
+            && slot.is_some_and(|listed| listed.serial == open.serial)
+        {
+            *slot = None;
+            self.free.push(open.listed_at);
+        }
+    }
+
+    /// Lists a call that is due; says where.
+    pub fn list(&mut self, place: Listed) -> usize {
+        let at = self.free.pop().unwrap_or(self.listed.len());
+        match self.listed.get_mut(at) {
+            Some(slot) => *slot = Some(place),
+            None => self.listed.push(Some(place)),
+        }
+        at
     }
 
     /// Something was added to the queue of a peer, if it has one.
@@ -103,25 +117,14 @@ impl Router {
             self.note_queue(uid, &mut changes);
         }
         let mut listed = std::mem::take(&mut self.recording.listed);
-        for place in listed.drain(..) {
+        self.recording.free.clear();
+        for place in listed.drain(..).flatten() {
             if let Some(call) = self.note(place, None) {
                 changes.push(CallChange::Waiting { id: place.serial, call });
             }
         }
         self.recording.listed = listed;
-        self.recording.listed_max = LISTED_MIN;
         changes
-    }
-
-    /// Lists a call that is new or changed.
-    pub(super) fn list(&mut self, place: Listed) {
-        if self.recording.listed.len() >= self.recording.listed_max {
-            let mut listed = std::mem::take(&mut self.recording.listed);
-            listed.retain(|place| self.open_of(*place).is_some_and(|open| open.noted.is_due()));
-            self.recording.listed_max = LISTED_MIN.max(2 * listed.len());
-            self.recording.listed = listed;
-        }
-        self.recording.listed.push(place);
     }
 
     /// What waited for this peer is on its way to it.
@@ -130,11 +133,12 @@ impl Router {
             Tag::Response => self.recording.settle(entry.id, entry.noted),
             Tag::Request(_) => {
                 if let Some(place) = place_of(to, &entry.queued)
-                    && let Some(open) = self.open_of(place)
-                    && open.noted == Noted::Recorded
+                    && self.open_of(place).is_some_and(|open| open.noted == Noted::Recorded)
                 {
-                    open.noted = Noted::Changed;
-                    self.list(place);
+                    let listed_at = self.recording.list(place);
+                    if let Some(open) = self.open_of(place) {
+                        (open.noted, open.listed_at) = (Noted::Changed, listed_at);
+                    }
                 }
             }
             Tag::Token => {}

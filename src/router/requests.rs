@@ -60,12 +60,13 @@ impl Router {
     }
 
     /// A request is pending from now on.
-    pub(super) fn insert_asked(&mut self, uid: Uid, number: u16, asked: Asked) {
+    pub(super) fn insert_asked(&mut self, uid: Uid, number: u16, mut asked: Asked) {
         self.counts.add(Count::RequestsStarted);
         self.asked_total += 1;
         self.timers.add(asked.open.about.deadline, Timer::Asked { uid, number });
         if asked.open.noted.is_due() {
-            self.list(Listed { serial: asked.open.serial, uid, number, to: Side::Central });
+            asked.open.listed_at =
+                self.recording.list(Listed { serial: asked.open.serial, uid, number, to: Side::Central });
         }
         self.peers.entry(uid).or_default().asked.insert(number, asked);
     }
@@ -116,7 +117,8 @@ impl Router {
             }
         };
         let about = About { started: now, deadline, format: payload.format() };
-        let open = Open { serial, about, payload: self.recorded_payload(payload), noted: Noted::New };
+        let open =
+            Open { serial, about, payload: self.recorded_payload(payload), noted: Noted::New, listed_at: 0 };
         Ok(Asked { way, open })
     }
 
@@ -209,7 +211,7 @@ impl Router {
         let asked = peer.asked.remove(&number)?;
         self.asked_total -= 1;
         self.timers.remove(asked.open.about.deadline, Timer::Asked { uid, number });
-        self.recording.settle(asked.open.serial, asked.open.noted);
+        self.recording.end(&asked.open);
         self.forget_if_empty(uid);
         Some(asked)
     }
@@ -221,7 +223,7 @@ impl Router {
         self.asked_total -= dropped.len();
         for (number, asked) in dropped {
             self.timers.remove(asked.open.about.deadline, Timer::Asked { uid, number });
-            self.recording.settle(asked.open.serial, asked.open.noted);
+            self.recording.end(&asked.open);
             self.tell_asked(uid, &asked, Outcome::Abandoned, None, effects);
         }
     }

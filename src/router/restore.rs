@@ -115,7 +115,7 @@ impl Router {
         let open = |about: About, timeout: Duration| {
             let deadline = about.deadline.min(now + timeout);
             let about = About { deadline, ..about };
-            Open { serial: id, about, payload: None, noted: Noted::Recorded }
+            Open { serial: id, about, payload: None, noted: Noted::Recorded, listed_at: 0 }
         };
         match call {
             PendingCall::Answer { to, waits } => {
