@@ -9,23 +9,15 @@ use ring::rand::SecureRandom;
 
 use super::WebhookSink;
 use super::http_call::Slot;
+use super::keeping::Log;
 use super::outbox::{Kind, Outbox, Verdict};
 use super::recording;
-use crate::journal::record::Message;
+use crate::journal::front::Ticket as Place;
 use crate::router::{
     AccessChange, Answer, CallEnd, CentralSession, ConnectionId, Effects, Fact, LoginRefusal, Queued, Tag,
     Ticket, WebhookRefusal, WebhookRequest,
 };
 use crate::wire::{CloseCode, TOKEN_LEN, Token, Transmission, verdict_byte};
-
-/// What the router tells for the journal.
-#[derive(Debug, Default)]
-pub struct Told {
-    /// What a restart must not forget, in order.
-    pub facts: Vec<Fact>,
-    /// Calls that are over, and changes of the access list.
-    pub messages: Vec<Message<'static>>,
-}
 
 /// The world as the router acts on it, for the time of one command.
 pub struct Dispatch<'a> {
@@ -37,8 +29,12 @@ pub struct Dispatch<'a> {
     pub central_changed: Option<Option<CentralSession>>,
     /// Whose login is accepted; they hear of it from [`Dispatch::open_sessions`].
     pub admitted: Vec<Arc<Outbox>>,
+    pub log: &'a mut Log,
+    /// Sessions that began, are kept or ended: to be recorded behind the calls that they had.
+    pub sessions: Vec<Fact>,
+    /// Where the record of the token lies that is queued next.
+    pub token: Option<Place>,
     pub now: Instant,
-    pub told: Told,
 }
 
 impl Dispatch<'_> {
@@ -55,6 +51,7 @@ impl Effects for Dispatch<'_> {
     fn send(&mut self, to: ConnectionId, tag: Tag, transmission: Transmission<'_>) -> bool {
         match self.connections.get(&to) {
             Some(outbox) if outbox.has_room(transmission.wire_len()) => {
+                self.log.hold_if_asked(outbox);
                 self.wakes.extend(outbox.push(tag.into(), transmission));
                 true
             }
@@ -64,12 +61,17 @@ impl Effects for Dispatch<'_> {
 
     fn reply(&mut self, to: ConnectionId, tag: Tag, transmission: Transmission<'_>) {
         if let Some(outbox) = self.connections.get(&to) {
+            match self.token.take_if(|_| tag == Tag::Token) {
+                Some(place) => self.log.waiting.hold(outbox, place),
+                None => self.log.hold_if_asked(outbox),
+            }
             self.wakes.extend(outbox.push(tag.into(), transmission));
         }
     }
 
     fn resend(&mut self, to: ConnectionId, waited: Queued) {
         if let Some(outbox) = self.connections.get(&to) {
+            self.log.hold_if_asked(outbox);
             self.wakes.extend(outbox.push_bytes(waited.tag.into(), &waited.bytes));
         }
     }
@@ -116,15 +118,22 @@ impl Effects for Dispatch<'_> {
     }
 
     fn remember(&mut self, fact: Fact) {
-        self.told.facts.push(fact);
+        if fact.is_of_session() {
+            return self.sessions.push(fact);
+        }
+        let place = self.log.note_fact(fact, self.now);
+        if let Fact::TokenIssued { .. } = fact {
+            // Not recorded because nothing is any more: sessions go on without.
+            self.token = place;
+        }
     }
 
     fn call_ended(&mut self, end: CallEnd<'_>) {
-        self.told.messages.push(recording::call_message(&end, self.now));
+        self.log.append_or_count(recording::call_message(&end, self.now));
     }
 
     fn access_changed(&mut self, change: AccessChange) {
-        self.told.messages.push(recording::access_message(&change));
+        self.log.append_or_count(recording::access_message(&change));
     }
 }
 
@@ -135,6 +144,7 @@ mod tests {
     #[test]
     fn a_session_begins_behind_all_that_it_is_told_first() {
         let outbox = Arc::new(Outbox::default());
+        let mut log = crate::hub::testing::log();
         let (mut slots, mut wakes) = (HashMap::new(), Vec::new());
         let mut dispatch = Dispatch {
             connections: &mut HashMap::from([(1, Arc::clone(&outbox))]),
@@ -144,8 +154,10 @@ mod tests {
             wakes: &mut wakes,
             central_changed: None,
             admitted: Vec::new(),
+            log: &mut log,
+            sessions: Vec::new(),
+            token: None,
             now: Instant::now(),
-            told: Told::default(),
         };
         dispatch.admit(1);
         assert_eq!(outbox.poll_verdict(Waker::noop()), Verdict::Pending, "the token is still to come");

@@ -74,6 +74,15 @@ impl Waiting {
         }
     }
 
+    /// Lets go of connections that wait for a record that was not made after all.
+    pub fn let_go_beyond(&mut self, newest: Ticket, wakes: &mut Vec<Waker>) {
+        while self.0.back().is_some_and(|(ticket, _)| *ticket > newest)
+            && let Some((ticket, waiter)) = self.0.pop_back()
+        {
+            waiter.end(Fate::OnFlash, ticket, wakes);
+        }
+    }
+
     /// Nothing is written any more. Connections go on, callers hear of it.
     pub fn give_up(&mut self, newest: Ticket, wakes: &mut Vec<Waker>) {
         self.0.drain(..).for_each(|(_, waiter)| waiter.end(Fate::Never, newest, wakes));

@@ -5,19 +5,23 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Instant;
 
 use super::durable::Waiting;
+use super::outbox::Outbox;
+use super::recording::{self, Clocks, call_record};
 use super::{Hub, Turn};
 use crate::delivery::central::Central;
 use crate::delivery::feed::Source;
 use crate::journal::Seq;
-use crate::journal::front::{Front, Refused, Takes};
+use crate::journal::front::{Front, Refused, Takes, Ticket};
 use crate::journal::record::{Cause, Message, Record};
 use crate::journal::segment::Batch;
 use crate::journal::stamp::{Clock, Stamp};
 use crate::journal::state::Small;
 use crate::journal::stored::Stored;
+use crate::router::{Fact, Router, Serial};
 use crate::wire::GroupName;
 
 /// How soon something has to be committed.
@@ -66,6 +70,8 @@ pub(super) struct Log {
     pub(super) durable_only: bool,
     keeper: Arc<dyn Keeper>,
     pub(super) waiting: Waiting,
+    /// Records of calls and changes that there was no room for.
+    pub(super) unrecorded: u64,
     rung: Option<Urgency>,
     /// What the clock was worth last; right from the start if the time of this boot is recorded already.
     clock: Option<Clock>,
@@ -75,7 +81,7 @@ impl Log {
     pub(super) fn new(keeping: Keeping<'_>) -> Self {
         let Keeping { front, small, keeper, durable_only } = keeping;
         let clock = small.boots.contains_key(&front.boot()).then_some(Clock::Synced);
-        Self { front, durable_only, keeper, waiting: Waiting::default(), rung: None, clock }
+        Self { front, durable_only, keeper, waiting: Waiting::default(), unrecorded: 0, rung: None, clock }
     }
 
     /// What time it is. When the clock is set for the first time since the start of the machine, the time of everything
@@ -98,6 +104,63 @@ impl Log {
     pub(super) fn append(&mut self, message: Message<'_>) -> Result<Seq, Refused> {
         let now = self.stamp();
         self.front.append(message, now)
+    }
+
+    /// Appends a message that is worth no trouble if there is no room for it.
+    pub(super) fn append_or_count(&mut self, message: Message<'_>) {
+        self.unrecorded += u64::from(self.append(message).is_err());
+    }
+
+    /// Both clocks at this moment.
+    pub(super) fn clocks(&mut self, now: Instant) -> Clocks {
+        Clocks { now, wall_us: self.stamp().wall_us }
+    }
+
+    /// Records what a restart must not forget; `None`: nothing is recorded any more.
+    pub(super) fn note_fact(&mut self, fact: Fact, now: Instant) -> Option<Ticket> {
+        let clocks = self.clocks(now);
+        self.note(&[recording::fact_record(fact, clocks)])
+    }
+
+    /// Records how sessions stand, and ahead of it the calls that they had.
+    pub(super) fn note_sessions(
+        &mut self,
+        sessions: Vec<Fact>,
+        router: &mut Router,
+        now: Instant,
+        wakes: &mut Vec<Waker>,
+    ) {
+        if sessions.is_empty() && !self.durable_only {
+            return;
+        }
+        let clocks = self.clocks(now);
+        let calls = router.take_call_changes().into_iter().map(|change| call_record(change, clocks));
+        let sessions = sessions.into_iter().map(|fact| recording::fact_record(fact, clocks));
+        let records: Vec<_> = calls.chain(sessions).collect();
+        if !records.is_empty() {
+            self.note(&records);
+        }
+        self.waiting.let_go_beyond(self.front.newest(), wakes);
+    }
+
+    /// Records that calls wait no longer.
+    pub(super) fn note_settled(&mut self, calls: &[Serial]) {
+        let records: Vec<_> = calls.iter().map(|id| Record::Settled { id: *id }).collect();
+        if !records.is_empty() {
+            self.note(&records);
+        }
+    }
+
+    fn note(&mut self, records: &[Record<'_>]) -> Option<Ticket> {
+        let now = self.stamp();
+        self.front.note_together(records, now).ok()
+    }
+
+    /// Holds a connection's bytes back until what is recorded next is on flash, if nothing may be forwarded before.
+    pub(super) fn hold_if_asked(&mut self, outbox: &Arc<Outbox>) {
+        if self.durable_only && self.front.takes_notes() {
+            self.waiting.hold(outbox, self.front.next_place());
+        }
     }
 
     /// What destinations may read now.
@@ -124,7 +187,15 @@ impl Log {
         }
     }
 
-    fn note_progress(&mut self, central: &mut Central) {
+    fn note_progress(&mut self, central: &mut Central, router: &mut Router) {
+        let clocks = self.clocks(Instant::now());
+        if self.front.takes_notes() {
+            let changes = router.take_call_changes().into_iter().map(|change| call_record(change, clocks));
+            let records: Vec<_> = changes.collect();
+            if !records.is_empty() {
+                self.note(&records);
+            }
+        }
         if central.has_progress() && self.front.takes_notes() {
             let records = central.take_progress();
             let now = self.stamp();
@@ -138,8 +209,8 @@ impl Hub {
     /// A round of commits begins: how many batches there are to take. What is appended from now on is for the next.
     pub fn begin_round(&self) -> usize {
         let mut core = super::lock(&self.core);
-        let super::Core { log, central, .. } = &mut *core;
-        log.note_progress(central);
+        let super::Core { log, central, router, .. } = &mut *core;
+        log.note_progress(central, router);
         log.rung = None;
         log.front.pending_batches()
     }

@@ -30,6 +30,7 @@ use crate::delivery::central::Central;
 use crate::journal::Seq;
 use crate::journal::front::Front;
 use crate::journal::record::{Kind as MessageKind, Message, State, Via};
+use crate::journal::state::Small;
 use crate::limits::TELEMETRY_WINDOW;
 use crate::router::access::AccessList;
 use crate::router::{
@@ -37,7 +38,7 @@ use crate::router::{
     WebhookRequest,
 };
 use crate::wire::{AuthKey, Datagram, Format, Payload, Transmission, Uid};
-use dispatch::{Dispatch, Told};
+use dispatch::Dispatch;
 use http_call::Slot;
 pub use http_call::{CallAnswer, HttpCall};
 use keeping::Log;
@@ -111,7 +112,8 @@ impl Hub {
         telemetry_webhook: bool,
     ) -> Arc<Self> {
         let central = Central::new(telemetry_webhook, keeping.small);
-        Arc::new(Self {
+        let small = keeping.small;
+        let hub = Arc::new(Self {
             core: Mutex::new(Core {
                 router: Router::new(settings, access),
                 log: Log::new(keeping),
@@ -124,7 +126,9 @@ impl Hub {
             }),
             webhooks: std::sync::OnceLock::new(),
             random: ring::rand::SystemRandom::new(),
-        })
+        });
+        hub.turn(Instant::now()).restore(small);
+        hub
     }
 
     /// Connects the webhook workers, once, before the first peer comes.
@@ -264,6 +268,20 @@ impl Hub {
 impl Turn<'_> {
     /// Hands a command to the router and carries out what follows.
     pub fn handle(&mut self, command: Command<'_>) {
+        self.route(|router, now, effects| router.handle(now, command, effects));
+    }
+
+    /// Takes over what the journal knows of sessions, tokens and calls of earlier processes.
+    fn restore(&mut self, small: &Small) {
+        let clocks = self.core.log.clocks(self.now);
+        let floor = u64::try_from(clocks.wall_us).unwrap_or(0);
+        let (restored, unreadable) = recording::restored(small, clocks, floor);
+        self.core.log.note_settled(&unreadable);
+        self.route(|router, now, effects| router.restore(now, restored, effects));
+    }
+
+    /// Has the router do something, and carries out what follows.
+    fn route(&mut self, work: impl FnOnce(&mut Router, Instant, &mut Dispatch<'_>)) {
         let core = &mut *self.core;
         let mut dispatch = Dispatch {
             connections: &mut core.connections,
@@ -273,12 +291,16 @@ impl Turn<'_> {
             wakes: &mut self.wakes,
             central_changed: None,
             admitted: Vec::new(),
+            log: &mut core.log,
+            sessions: Vec::new(),
+            token: None,
             now: self.now,
-            told: Told::default(),
         };
-        core.router.handle(self.now, command, &mut dispatch);
+        work(&mut core.router, self.now, &mut dispatch);
         dispatch.open_sessions();
-        if let Some(session) = dispatch.central_changed {
+        let Dispatch { sessions, central_changed, .. } = dispatch;
+        core.log.note_sessions(sessions, &mut core.router, self.now, &mut self.wakes);
+        if let Some(session) = central_changed {
             core.central.set_session(session);
             if let (Some(_), Some(webhooks)) = (session, self.hub.webhooks.get()) {
                 for seq in webhooks.recall_telemetry() {

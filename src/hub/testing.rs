@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::keeping::Log;
 use super::{Hub, Keeper, Keeping, Urgency};
 use crate::journal::Seq;
 use crate::journal::front::{Bounds, Front, Ticket};
@@ -35,9 +36,16 @@ pub fn note(front: &mut Front, id: u64) -> Ticket {
     front.note(&Record::Settled { id }, Nobody.stamp()).unwrap()
 }
 
+/// The hub's side of a journal.
+pub(super) fn log() -> Log {
+    Log::new(keeping(&Small::default()))
+}
+
+fn keeping(small: &Small) -> Keeping<'_> {
+    Keeping { front: front(), small, keeper: Arc::new(Nobody), durable_only: false }
+}
+
 /// A hub with nobody connected and no webhooks.
 pub fn hub(settings: Settings, access: AccessList) -> Arc<Hub> {
-    let keeping =
-        Keeping { front: front(), small: &Small::default(), keeper: Arc::new(Nobody), durable_only: false };
-    Hub::new(settings, access, keeping, false)
+    Hub::new(settings, access, keeping(&Small::default()), false)
 }

@@ -216,6 +216,11 @@ impl Front {
         Some(batch)
     }
 
+    /// The place that the next record gets.
+    pub fn next_place(&self) -> Ticket {
+        Ticket(self.appended.0 + 1)
+    }
+
     /// Whether a record without a number would be taken now.
     pub fn takes_notes(&self) -> bool {
         self.takes != Takes::Nothing && self.waiting_bytes() < self.bounds.pending_max.saturating_mul(2)

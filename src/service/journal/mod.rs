@@ -10,7 +10,7 @@ mod seen;
 mod thread;
 mod worker;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -259,7 +259,12 @@ fn limits(config: &Config) -> Limits {
     Limits {
         bytes_max: config.journal.max_size,
         keep_us: micros(config.journal.retention),
-        groups_us: groups.filter_map(|(name, group)| Some((*name, micros(group.retention?)))).collect(),
+        groups_us: groups
+            .clone()
+            .filter_map(|(name, group)| Some((*name, micros(group.retention?))))
+            .collect(),
+        groups_bytes: groups.filter_map(|(name, group)| Some((*name, group.max_size?))).collect(),
+        held: BTreeSet::new(),
         on_full: match config.journal.on_full {
             config::OnFull::DropOldest => OnFull::DropOldest,
             config::OnFull::RefuseNew => OnFull::RefuseNew,
