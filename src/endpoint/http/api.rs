@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::auth::{ApiKey, Keys, Right};
+use super::auth::{ApiKey, Keys};
 use super::body::{self, CallRequest};
 use super::error::{ApiError, Cause};
 use super::messages::{Follow, Recall};
 use super::reply::Reply;
+use super::routes::{self, BodyRoute, Route};
 use super::{metrics, query};
 use crate::endpoint::refusals::Refusals;
 use crate::hub::CallAnswer;
@@ -121,28 +122,6 @@ pub struct Expected {
     pub limit: usize,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum BodyRoute {
-    Request,
-    Acl,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Route<'a> {
-    Health,
-    Ready,
-    Metrics,
-    Status,
-    Objects,
-    /// The UID, percent-encoded.
-    Object(&'a str),
-    Messages,
-    /// The id, percent-encoded.
-    Message(&'a str),
-    Stream,
-    Post(BodyRoute),
-}
-
 /// The API.
 pub struct Api {
     backend: Arc<dyn Backend>,
@@ -210,8 +189,8 @@ impl Api {
                 "this source address may not use the API: [api] allow_from does not name it",
             ));
         }
-        let route = route(head.path);
-        if !is_open(&route, source) {
+        let route = routes::find(head.path);
+        if !routes::is_open(&route, source) {
             let found = match source {
                 Source::Local => Some(&self.local),
                 Source::Network(_) => head.authorization.and_then(|value| settings.keys.find(value)),
@@ -225,15 +204,15 @@ impl Api {
             }
         }
         let route = route.ok_or_else(nothing_here)?;
-        if self.history.is_none() && is_of_history(&route) {
+        if self.history.is_none() && routes::is_of_history(&route) {
             return Err(no_history());
         }
-        check_method(&route, head.method)?;
+        routes::check_method(&route, head.method)?;
         // Only open routes come here without a key, and they ask for no right.
         let Some(key) = key.as_ref() else {
             return Ok(Decision::Reply(self.open_reply(&route)));
         };
-        if let Some(right) = right(&route)
+        if let Some(right) = routes::right(&route)
             && !key.rights.contains(&right)
         {
             let sentence = format!("this key lacks the right \"{}\"", right.name());
@@ -258,7 +237,7 @@ impl Api {
                     BodyRoute::Request => settings.max_body,
                     BodyRoute::Acl => settings.max_acl,
                 };
-                check_body(head, limit)?;
+                routes::check_body(head, limit)?;
                 Ok(Decision::Body(Expected { route, key: Arc::clone(key), settings, limit }))
             }
         }
@@ -353,90 +332,6 @@ impl Api {
         let sees = key.groups.is_empty() || self.backend.group_of(uid).is_some_and(|group| key.sees(group));
         if sees { Ok(()) } else { Err(unknown_object()) }
     }
-}
-
-fn route(path: &str) -> Option<Route<'_>> {
-    match path {
-        "/request" => Some(Route::Post(BodyRoute::Request)),
-        "/acl" => Some(Route::Post(BodyRoute::Acl)),
-        "/v1/objects" => Some(Route::Objects),
-        "/v1/messages" => Some(Route::Messages),
-        "/v1/stream" => Some(Route::Stream),
-        "/v1/status" => Some(Route::Status),
-        "/healthz" => Some(Route::Health),
-        "/readyz" => Some(Route::Ready),
-        "/metrics" => Some(Route::Metrics),
-        other => {
-            let one =
-                |prefix| other.strip_prefix(prefix).filter(|name| !name.is_empty() && !name.contains('/'));
-            one("/v1/objects/").map(Route::Object).or_else(|| one("/v1/messages/").map(Route::Message))
-        }
-    }
-}
-
-fn is_of_history(route: &Route<'_>) -> bool {
-    matches!(route, Route::Messages | Route::Message(_) | Route::Stream)
-}
-
-/// Whether the route asks for no key.
-fn is_open(route: &Option<Route<'_>>, source: Source) -> bool {
-    match route {
-        Some(Route::Health | Route::Ready) => true,
-        Some(Route::Metrics) => match source {
-            Source::Network(address) => address.to_canonical().is_loopback(),
-            Source::Local => true,
-        },
-        _ => false,
-    }
-}
-
-fn right(route: &Route<'_>) -> Option<Right> {
-    match route {
-        Route::Health | Route::Ready => None,
-        Route::Metrics | Route::Status | Route::Objects | Route::Object(_) => Some(Right::Read),
-        Route::Messages | Route::Message(_) | Route::Stream => Some(Right::Read),
-        Route::Post(BodyRoute::Request) => Some(Right::Request),
-        Route::Post(BodyRoute::Acl) => Some(Right::Admin),
-    }
-}
-
-fn check_method(route: &Route<'_>, method: &str) -> Result<(), ApiError> {
-    let (allowed, header) = match route {
-        Route::Post(_) => (method == "POST", "POST"),
-        _ => (method == "GET" || method == "HEAD", "GET, HEAD"),
-    };
-    if allowed {
-        return Ok(());
-    }
-    let sentence = format!("the method must be {header} here");
-    Err(ApiError::new(Cause::Route, 405, sentence).with_header("allow", header))
-}
-
-fn check_body(head: &Head<'_>, limit: usize) -> Result<(), ApiError> {
-    match head.body {
-        BodySize::Absent => {
-            return Err(ApiError::new(Cause::NoBody, 411, "a JSON body with Content-Length is needed"));
-        }
-        BodySize::Known(0) => return Err(ApiError::new(Cause::NoBody, 400, "the body is empty")),
-        BodySize::Known(_) | BodySize::Chunked => {}
-    }
-    if !head.content_type.is_some_and(is_json) {
-        return Err(ApiError::new(Cause::MediaType, 415, "Content-Type must be application/json"));
-    }
-    match head.body {
-        BodySize::Known(length) if length > limit as u64 => Err(too_large(limit)),
-        _ => Ok(()),
-    }
-}
-
-fn is_json(content_type: &[u8]) -> bool {
-    let media = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
-    media.trim_ascii().eq_ignore_ascii_case(b"application/json")
-}
-
-/// 413: more than so many bytes.
-pub fn too_large(limit: usize) -> ApiError {
-    ApiError::new(Cause::TooLarge, 413, format!("the body is larger than {limit} bytes"))
 }
 
 fn unauthorized() -> ApiError {

@@ -30,12 +30,13 @@ use smol::io::AsyncReadExt;
 use smol::{Async, Executor, Task};
 use smol_hyper::rt::SmolTimer;
 
-use super::api::{Api, BodySize, Decision, Expected, Head, Settings, Source, too_large};
+use super::api::{Api, BodySize, Decision, Expected, Head, Settings, Source};
 use super::error::{ApiError, Cause};
 use super::events::{EventBody, events};
 use super::guarded::{Guarded, Watch};
 use super::messages::{Follow, Recall};
 use super::reply::Reply;
+use super::routes::too_large;
 use crate::endpoint::admission::{Admission, Limits, Permit};
 use crate::endpoint::stream::{Metered, Stream};
 use crate::endpoint::tls::Certificates;

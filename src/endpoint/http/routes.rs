@@ -1,0 +1,118 @@
+//! The table of routes: what stands at which path, what it asks of a key, of the method and of the header of a body.
+
+use super::api::{BodySize, Head, Source};
+use super::auth::Right;
+use super::error::{ApiError, Cause};
+
+/// A route that wants a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BodyRoute {
+    Request,
+    Acl,
+}
+
+/// Everything that there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Route<'a> {
+    Health,
+    Ready,
+    Metrics,
+    Status,
+    Objects,
+    /// The UID, percent-encoded.
+    Object(&'a str),
+    Messages,
+    /// The id, percent-encoded.
+    Message(&'a str),
+    Stream,
+    Post(BodyRoute),
+}
+
+/// The route of a path.
+pub(super) fn find(path: &str) -> Option<Route<'_>> {
+    match path {
+        "/request" => Some(Route::Post(BodyRoute::Request)),
+        "/acl" => Some(Route::Post(BodyRoute::Acl)),
+        "/v1/objects" => Some(Route::Objects),
+        "/v1/messages" => Some(Route::Messages),
+        "/v1/stream" => Some(Route::Stream),
+        "/v1/status" => Some(Route::Status),
+        "/healthz" => Some(Route::Health),
+        "/readyz" => Some(Route::Ready),
+        "/metrics" => Some(Route::Metrics),
+        other => {
+            let one =
+                |prefix| other.strip_prefix(prefix).filter(|name| !name.is_empty() && !name.contains('/'));
+            one("/v1/objects/").map(Route::Object).or_else(|| one("/v1/messages/").map(Route::Message))
+        }
+    }
+}
+
+/// Whether only a concentrator with a history has the route.
+pub(super) fn is_of_history(route: &Route<'_>) -> bool {
+    matches!(route, Route::Messages | Route::Message(_) | Route::Stream)
+}
+
+/// Whether the route asks for no key.
+pub(super) fn is_open(route: &Option<Route<'_>>, source: Source) -> bool {
+    match route {
+        Some(Route::Health | Route::Ready) => true,
+        Some(Route::Metrics) => match source {
+            Source::Network(address) => address.to_canonical().is_loopback(),
+            Source::Local => true,
+        },
+        _ => false,
+    }
+}
+
+/// What a key needs to be used here.
+pub(super) fn right(route: &Route<'_>) -> Option<Right> {
+    match route {
+        Route::Health | Route::Ready => None,
+        Route::Metrics | Route::Status | Route::Objects | Route::Object(_) => Some(Right::Read),
+        Route::Messages | Route::Message(_) | Route::Stream => Some(Right::Read),
+        Route::Post(BodyRoute::Request) => Some(Right::Request),
+        Route::Post(BodyRoute::Acl) => Some(Right::Admin),
+    }
+}
+
+/// 405 unless the route has this method.
+pub(super) fn check_method(route: &Route<'_>, method: &str) -> Result<(), ApiError> {
+    let (allowed, header) = match route {
+        Route::Post(_) => (method == "POST", "POST"),
+        _ => (method == "GET" || method == "HEAD", "GET, HEAD"),
+    };
+    if allowed {
+        return Ok(());
+    }
+    let sentence = format!("the method must be {header} here");
+    Err(ApiError::new(Cause::Route, 405, sentence).with_header("allow", header))
+}
+
+/// What the header says about the body: there must be one, of JSON, at most so large.
+pub(super) fn check_body(head: &Head<'_>, limit: usize) -> Result<(), ApiError> {
+    match head.body {
+        BodySize::Absent => {
+            return Err(ApiError::new(Cause::NoBody, 411, "a JSON body with Content-Length is needed"));
+        }
+        BodySize::Known(0) => return Err(ApiError::new(Cause::NoBody, 400, "the body is empty")),
+        BodySize::Known(_) | BodySize::Chunked => {}
+    }
+    if !head.content_type.is_some_and(is_json) {
+        return Err(ApiError::new(Cause::MediaType, 415, "Content-Type must be application/json"));
+    }
+    match head.body {
+        BodySize::Known(length) if length > limit as u64 => Err(too_large(limit)),
+        _ => Ok(()),
+    }
+}
+
+fn is_json(content_type: &[u8]) -> bool {
+    let media = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
+    media.trim_ascii().eq_ignore_ascii_case(b"application/json")
+}
+
+/// 413: more than so many bytes.
+pub fn too_large(limit: usize) -> ApiError {
+    ApiError::new(Cause::TooLarge, 413, format!("the body is larger than {limit} bytes"))
+}
