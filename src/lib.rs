@@ -7,6 +7,7 @@ pub mod client;
 pub mod delivery;
 pub mod endpoint;
 pub mod hub;
+pub mod ingest;
 pub mod journal;
 pub mod limits;
 pub mod logfmt;

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 
 /// The layers from the top down: a layer may import those behind it.
-const LAYERS: [&str; 9] =
-    ["cli", "service", "endpoint", "hub", "delivery", "router", "session", "journal", "wire"];
+const LAYERS: [&str; 10] =
+    ["cli", "service", "endpoint", "hub", "delivery", "router", "session", "ingest", "journal", "wire"];
 /// Modules that every layer may import. They import only each other and the wire.
 const FREE: [&str; 4] = ["limits", "logfmt", "net", "payload_json"];
 /// Calls to the operating system: for the layers that do input and output, from here up. Imports nothing but `FREE`.
@@ -17,7 +17,7 @@ const SYS_FROM: &str = "endpoint";
 const CLIENT: &str = "client";
 
 /// Layers that know no clock, no socket, no file, no randomness and no executor: all of that is an argument.
-const PURE: [&str; 5] = ["router", "session", "journal", "delivery", "wire"];
+const PURE: [&str; 6] = ["router", "session", "ingest", "journal", "delivery", "wire"];
 /// What tells the time; allowed in the unit tests of pure layers, which play the caller.
 const CLOCK: [&str; 2] = ["Instant::now", "SystemTime"];
 const IMPURE: [&str; 10] = [

@@ -1,0 +1,173 @@
+//! Which messages of partner networks came before: what tells a network's second try from a new message.
+//!
+//! A key is a source and a [`super::Mapped::dedup`]. Keys are kept as 64 bits of a keyed hash, with what the first message is
+//! called by whoever asks, in generations: the newest is a map, those before are sorted arrays, and a generation goes as
+//! a whole when its newest key is older than the window. That two keys have the same 64 bits is as likely as one in
+//! 10^13 for each message at the most keys that there can be; nobody can make it happen, since the hash is keyed.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+
+use super::fields::Fields;
+
+/// Networks have given up trying after so long.
+pub const SEEN_US: i64 = 24 * 3_600 * 1_000_000;
+/// Keys that are kept: 24 hours at 11 messages a second, and at most 24 MB. With more the window gets shorter.
+pub const SEEN_MAX: usize = 1_000_000;
+/// Keys of a generation, and how long it takes new ones.
+const GENERATION_MAX: usize = 50_000;
+const GENERATION_US: i64 = 3_600 * 1_000_000;
+const _: () = assert!(SEEN_MAX.is_multiple_of(GENERATION_MAX));
+
+/// The keys of the newest messages, each with what stands for the message.
+#[derive(Debug)]
+pub struct Seen<T> {
+    hasher: RandomState,
+    newest: HashMap<u64, T>,
+    newest_since_us: i64,
+    newest_until_us: i64,
+    older: VecDeque<Generation<T>>,
+    max: usize,
+    generation_max: usize,
+}
+
+#[derive(Debug)]
+struct Generation<T> {
+    /// Sorted by their hashes.
+    keys: Box<[(u64, T)]>,
+    until_us: i64,
+}
+
+impl<T: Copy> Default for Seen<T> {
+    fn default() -> Self {
+        Self::with_bounds(SEEN_MAX, GENERATION_MAX)
+    }
+}
+
+impl<T: Copy> Seen<T> {
+    fn with_bounds(max: usize, generation_max: usize) -> Self {
+        Self {
+            hasher: RandomState::new(),
+            newest: HashMap::new(),
+            newest_since_us: i64::MIN,
+            newest_until_us: i64::MIN,
+            older: VecDeque::new(),
+            max,
+            generation_max,
+        }
+    }
+
+    /// The message that came first with this key.
+    pub fn find(&self, source: &str, dedup: &str) -> Option<T> {
+        let hash = self.hasher.hash_one((source, dedup));
+        let in_generation = |generation: &Generation<T>| {
+            let at = generation.keys.binary_search_by_key(&hash, |(hash, _)| *hash).ok()?;
+            generation.keys.get(at).map(|(_, first)| *first)
+        };
+        let newest = self.newest.get(&hash).copied();
+        newest.or_else(|| self.older.iter().rev().find_map(in_generation))
+    }
+
+    /// Remembers the first message of a key, and forgets what is older than [`SEEN_US`]. Times are microseconds since 1970
+    /// as the machine believes; one that goes back makes nothing forgotten.
+    pub fn note(&mut self, source: &str, dedup: &str, first: T, now_us: i64) {
+        self.expire(now_us);
+        let is_old = now_us.saturating_sub(self.newest_since_us) >= GENERATION_US;
+        if !self.newest.is_empty() && (is_old || self.newest.len() >= self.generation_max) {
+            self.seal();
+        }
+        if self.newest.is_empty() {
+            self.newest_since_us = now_us;
+            self.newest_until_us = now_us;
+        }
+        self.newest_until_us = self.newest_until_us.max(now_us);
+        self.newest.insert(self.hasher.hash_one((source, dedup)), first);
+        while self.len() > self.max && self.older.pop_front().is_some() {}
+    }
+
+    /// How many keys are kept.
+    pub fn len(&self) -> usize {
+        self.newest.len() + self.older.iter().map(|generation| generation.keys.len()).sum::<usize>()
+    }
+
+    /// Whether nothing was seen.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn seal(&mut self) {
+        let mut keys: Box<[_]> = std::mem::take(&mut self.newest).into_iter().collect();
+        keys.sort_unstable_by_key(|(hash, _)| *hash);
+        self.older.push_back(Generation { keys, until_us: self.newest_until_us });
+    }
+
+    fn expire(&mut self, now_us: i64) {
+        let is_over = |until_us: i64| now_us.saturating_sub(until_us) > SEEN_US;
+        while self.older.front().is_some_and(|generation| is_over(generation.until_us)) {
+            self.older.pop_front();
+        }
+        if is_over(self.newest_until_us) {
+            self.newest.clear();
+        }
+    }
+}
+
+/// The key of a message that is stored, from what is kept of the network beside it; see [`super::Mapped::dedup`].
+pub fn dedup_of_stored(network: &[u8]) -> Option<String> {
+    let fields = Fields::read(std::str::from_utf8(network).ok()?).ok()?;
+    fields.string("dedup").ok()?.map(|dedup| dedup.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3_600 * 1_000_000;
+
+    #[test]
+    fn the_first_is_found_for_24_hours() {
+        let mut seen = Seen::default();
+        seen.note("net", "a", 1_u64, 0);
+        assert_eq!(seen.find("net", "a"), Some(1));
+        assert_eq!(seen.find("other", "a"), None);
+        assert_eq!(seen.find("ne", "ta"), None);
+        for hour in 1..=24 {
+            seen.note("net", &format!("h{hour}"), 100, hour * HOUR);
+            assert_eq!(seen.find("net", "a"), Some(1), "hour {hour}");
+        }
+        seen.note("net", "b", 2, 24 * HOUR + 1);
+        assert_eq!(seen.find("net", "a"), None);
+        assert_eq!(seen.find("net", "h1"), Some(100));
+    }
+
+    #[test]
+    fn silence_for_a_day_leaves_nothing_and_a_clock_that_goes_back_forgets_nothing() {
+        let mut seen = Seen::default();
+        seen.note("net", "a", 1_u64, 100 * HOUR);
+        seen.note("net", "b", 2, 0);
+        assert_eq!((seen.find("net", "a"), seen.find("net", "b")), (Some(1), Some(2)));
+        seen.note("net", "c", 3, 125 * HOUR);
+        assert_eq!(seen.len(), 1);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_the_oldest_go_first() {
+        let mut seen = Seen::with_bounds(100, 10);
+        for n in 0..100_u64 {
+            seen.note("net", &n.to_string(), n, 0);
+        }
+        assert!((0..100).all(|n| seen.find("net", &n.to_string()) == Some(n)), "as many as there may be");
+        seen.note("net", "more", 7, 0);
+        assert_eq!(seen.len(), 91);
+        assert_eq!(seen.find("net", "9"), None);
+        assert!((10..100).all(|n| seen.find("net", &n.to_string()) == Some(n)));
+    }
+
+    #[test]
+    fn the_key_is_read_back_from_what_is_stored() {
+        assert_eq!(dedup_of_stored(br#"{"port":2,"dedup":"a\"b"}"#).as_deref(), Some("a\"b"));
+        for none in [&b"{}"[..], b"", b"[]", br#"{"dedup":1}"#, b"\xff"] {
+            assert_eq!(dedup_of_stored(none), None);
+        }
+    }
+}
