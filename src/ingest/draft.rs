@@ -160,7 +160,7 @@ impl Members {
     }
 }
 
-/// SHA-256 in hex, of parts that cannot be taken for each other.
+/// SHA-256 in hex.
 pub fn fingerprint(bytes: &[u8]) -> String {
     digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,6 +1,6 @@
 //! `{"UID", "Payload", "Format"}`, as the API has it everywhere.
 
-use super::super::draft::{Data, Draft, Read, wrong_payload};
+use super::super::draft::{Data, Draft, Read, fingerprint, wrong_payload};
 use super::super::fields::Fields;
 use super::super::outcome::{Fault, Unmappable};
 use super::super::request::Request;
@@ -27,13 +27,8 @@ pub fn read<'a>(source: &Source, request: &Request<'_>, text: &'a str) -> Result
         None if format == Format::Json && fields.names().any(|name| name == "Payload") => b"null".to_vec(),
         None => return Err(Unmappable::missing("Payload")),
     };
-    let dedup = request.header("idempotency-key").map(|key| {
-        let uid = identity.as_deref().unwrap_or_default();
-        // Elements of one batch share the header; each is told from the others by what it says.
-        match request.body.trim_ascii_start().starts_with(b"[") {
-            true => format!("{key}:{}", super::super::draft::fingerprint(text.as_bytes())),
-            false => format!("{key}:{uid}"),
-        }
-    });
+    // Elements of one batch share the header; each is told from the others by what it says.
+    let dedup =
+        request.header("idempotency-key").map(|key| format!("{key}:{}", fingerprint(text.as_bytes())));
     Ok(Read::Message(Draft { identity, data: Some(Data::Bytes(format, data)), dedup, ..Draft::default() }))
 }

@@ -18,7 +18,7 @@ const MILLISECOND_US: i64 = 1_000;
 pub fn read_raw<'a>(source: &Source, request: &'a Request<'a>, bytes: &[u8]) -> Result<Read<'a>, Unmappable> {
     let is_text = request.media_type().starts_with("text/") && std::str::from_utf8(bytes).is_ok();
     let format = if is_text { Format::Utf8 } else { Format::Binary };
-    draft(source, request, Data::Bytes(format, bytes.to_vec()))
+    draft(source, request, Data::Bytes(format, bytes.to_vec()), bytes)
 }
 
 /// JSON as it is, unless it is Beam's own wrapping of a datagram: an object of one member, `payload` in base64.
@@ -33,7 +33,7 @@ pub fn read_json<'a>(
         Some(bytes) => Data::Bytes(Format::Binary, bytes),
         None => Data::Json(value),
     };
-    draft(source, request, data)
+    draft(source, request, data, text.as_bytes())
 }
 
 fn wrapped(text: &str) -> Option<Vec<u8>> {
@@ -41,7 +41,12 @@ fn wrapped(text: &str) -> Option<Vec<u8>> {
     base64(fields.string("payload").ok()??.as_ref())
 }
 
-fn draft<'a>(source: &Source, request: &'a Request<'a>, data: Data<'a>) -> Result<Read<'a>, Unmappable> {
+fn draft<'a>(
+    source: &Source,
+    request: &'a Request<'a>,
+    data: Data<'a>,
+    body: &[u8],
+) -> Result<Read<'a>, Unmappable> {
     let header = |name: &str| request.header(&format!("x-soracom-{}", name.replace('_', "-")));
     let identity = header(source.identity());
     let time_us = match header("timestamp") {
@@ -52,7 +57,7 @@ fn draft<'a>(source: &Source, request: &'a Request<'a>, data: Data<'a>) -> Resul
         }
         None => None,
     };
-    let hash = fingerprint(request.body);
+    let hash = fingerprint(body);
     let mut radio = Members::default();
     for name in ["imsi", "imei", "sim_id", "msisdn"] {
         radio.text(name, header(name));
