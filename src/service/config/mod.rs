@@ -8,6 +8,7 @@
 
 mod central;
 mod groups;
+mod ingest;
 mod listeners;
 mod operations;
 mod partners;
@@ -24,9 +25,10 @@ use toml::de::DeTable;
 
 pub use central::{Central, Webhooks};
 pub use groups::{Group, Validation};
+pub use ingest::Ingest;
 pub use listeners::{Api, ApiKey, ApiTls, Maintenance, Right, SessionTls, Sessions, Telemetry, TlsFiles};
 pub use operations::{AlertWebhook, Alerts, ImageAddress, ImageNetwork, Time, TimeTrust, Upgrade};
-pub use partners::{Ingest, IngestFormat, IngestMap, IngestObjects, MessageKind, Order, Subscriber};
+pub use partners::{MessageKind, Order, Subscriber};
 pub use report::{Mistake, nearest};
 pub use secrets::{Secret, SigningSecrets, check_environment, check_mode, environment_mark};
 pub use storage::{Access, Backup, CallRecords, CopyTo, Journal, OnExpiry, OnFull};
@@ -138,7 +140,7 @@ impl Examined {
 }
 
 impl Config {
-    /// Reads a configuration file and the secret files that it names.
+    /// Reads a configuration file and the files of secrets and aliases that it names.
     ///
     /// Gives the configuration and warnings, or every mistake.
     pub fn load(path: &Path) -> Result<(Self, Vec<Mistake>), Vec<Mistake>> {
@@ -146,7 +148,7 @@ impl Config {
         config.filter(|_| mistakes.is_empty()).map(|config| (config, warnings)).ok_or(mistakes)
     }
 
-    /// Reads a configuration file and the secret files that it names, and keeps what could be read beside what is wrong.
+    /// Reads a configuration file and the files of secrets and aliases that it names, and keeps what could be read beside what is wrong.
     pub fn examine(path: &Path) -> Examined {
         // systemd gives a list when the unit names several folders; ours names one.
         let runtime = std::env::var_os("RUNTIME_DIRECTORY");
@@ -199,7 +201,7 @@ fn read(mut root: Table<'_>, folder: &Path, runtime: Option<PathBuf>) -> Option<
     let central = central::read(root.table("central"), &folders, environment);
     let groups = groups::read(root.named_tables("groups"));
     let api = listeners::read_api(root.table("api"), &groups);
-    let ingest = partners::read_ingest(root.named_tables("ingest"), &groups, &folders);
+    let ingest = ingest::read(root.named_tables("ingest"), &groups, &folders);
     let subscribers = partners::read_subscribers(root.named_tables("subscribers"), &groups, &folders);
     let access = storage::read_access(root.table("access"), &folders);
     let journal = storage::read_journal(root.table("journal"), &folders);

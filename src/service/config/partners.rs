@@ -1,4 +1,4 @@
-//! Other systems: `[ingest.NAME]` for what comes in, `[subscribers.NAME]` for what goes out.
+//! Other systems that are handed messages: `[subscribers.NAME]`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -6,29 +6,14 @@ use std::time::Duration;
 
 use super::Folders;
 use super::central::outgoing_url;
-use super::groups::{Group, known_group, known_groups};
-use super::listeners::read_allow_from;
+use super::groups::{Group, known_groups};
 use super::reader::{Table, list};
-use super::secrets::{self, Secret, SecretKeys, SigningSecrets};
-use super::units::{
-    KIB, MIB, Rate, Url, count, duration, duration_or_zero, memory, name, one_of, rate, text,
-};
-use crate::net::AllowFrom;
+use super::secrets::{self, SecretKeys, SigningSecrets};
+use super::units::{Rate, Url, count, duration, duration_or_zero, name, one_of, rate};
 use crate::wire::GroupName;
 
 /// The longest name: it stands in paths, logs and metrics.
 const NAME_MAX: usize = 64;
-const FORMATS: [(&str, IngestFormat); 9] = [
-    ("plain", IngestFormat::Plain),
-    ("sigfox", IngestFormat::Sigfox),
-    ("tts", IngestFormat::Tts),
-    ("chirpstack", IngestFormat::Chirpstack),
-    ("thingpark", IngestFormat::Thingpark),
-    ("1nce", IngestFormat::OneNce),
-    ("soracom", IngestFormat::Soracom),
-    ("liveobjects", IngestFormat::LiveObjects),
-    ("generic", IngestFormat::Generic),
-];
 const KINDS: [(&str, MessageKind); 6] = [
     ("telemetry", MessageKind::Telemetry),
     ("request", MessageKind::Request),
@@ -37,74 +22,6 @@ const KINDS: [(&str, MessageKind); 6] = [
     ("audit", MessageKind::Audit),
     ("event", MessageKind::Event),
 ];
-
-/// A partner network that posts messages to `/v1/ingest/NAME`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ingest {
-    /// What its bodies look like.
-    pub format: IngestFormat,
-    /// Where a generic body holds what.
-    pub map: Option<IngestMap>,
-    /// Group of objects that the access list does not name.
-    pub group: Option<GroupName>,
-    /// Whether such objects may come in.
-    pub objects: IngestObjects,
-    /// Which of the network's identities is the UID; `None`: the format's usual one.
-    pub uid: Option<String>,
-    /// UIDs of identities that are longer than 16 bytes.
-    pub aliases_file: Option<PathBuf>,
-    /// Basic credentials beside API keys: user and password.
-    pub basic: Option<(String, Secret)>,
-    /// Where it may post from.
-    pub allow_from: AllowFrom,
-    /// Bytes of the largest body.
-    pub max_body: usize,
-    /// Messages of the whole network.
-    pub rate: Rate,
-}
-
-/// Formats of partner networks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IngestFormat {
-    /// `{"UID", "Payload", "Format"}`.
-    Plain,
-    /// Sigfox callbacks.
-    Sigfox,
-    /// The Things Stack v3.
-    Tts,
-    /// ChirpStack v4.
-    Chirpstack,
-    /// Actility ThingPark.
-    Thingpark,
-    /// 1NCE OS.
-    OneNce,
-    /// Soracom Beam.
-    Soracom,
-    /// Orange Live Objects.
-    LiveObjects,
-    /// JSON of any shape, see [`IngestMap`].
-    Generic,
-}
-
-/// JSON pointers into a generic body.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IngestMap {
-    /// The object's identity.
-    pub uid: String,
-    /// The payload.
-    pub payload: String,
-    /// The network's time.
-    pub time: Option<String>,
-}
-
-/// Which identities a partner network may bring.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IngestObjects {
-    /// Any.
-    Any,
-    /// Those that the access list names.
-    Listed,
-}
 
 /// A system that is handed messages by signed webhooks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,75 +74,6 @@ pub enum Order {
     Strict,
     /// The newest, the rest in a share of the rate.
     LiveFirst,
-}
-
-pub(super) fn read_ingest(
-    tables: Vec<(String, Table<'_>)>,
-    groups: &BTreeMap<GroupName, Group>,
-    folders: &Folders,
-) -> BTreeMap<String, Ingest> {
-    let mut sources = BTreeMap::new();
-    for (source, mut table) in tables {
-        check_name(&source, &table);
-        let ingest = read_source(&mut table, groups, folders);
-        table.finish();
-        sources.insert(source, ingest);
-    }
-    sources
-}
-
-fn read_source(table: &mut Table<'_>, groups: &BTreeMap<GroupName, Group>, folders: &Folders) -> Ingest {
-    let objects = [("any", IngestObjects::Any), ("listed", IngestObjects::Listed)];
-    let ingest = Ingest {
-        format: table.read("format", IngestFormat::Plain, one_of(&FORMATS)),
-        map: read_map(table.table("map")),
-        group: table.optional("group", known_group(groups)),
-        objects: table.read("objects", IngestObjects::Any, one_of(&objects)),
-        uid: table.optional("uid", name),
-        aliases_file: table.optional("aliases_file", name).map(|file| folders.config.join(file)),
-        basic: read_basic(table, folders),
-        allow_from: read_allow_from(table),
-        max_body: table.read("max_body", 64 * 1024, memory(KIB..=64 * MIB)),
-        rate: table.read("rate", None, rate),
-    };
-    if ingest.format == IngestFormat::Generic && !table.has("map") {
-        table.mistake("map", "is missing: format `generic` needs to know where uid and payload are");
-    }
-    if ingest.format != IngestFormat::Generic && table.has("map") {
-        table.mistake("map", "belongs to format `generic` only");
-    }
-    if ingest.objects == IngestObjects::Any && !table.has("group") {
-        table.mistake("group", "is missing: it is the group of objects that the access list does not name");
-    }
-    ingest
-}
-
-fn read_map(mut table: Table<'_>) -> Option<IngestMap> {
-    if !table.exists() {
-        return None;
-    }
-    let uid = table.required("uid", json_pointer);
-    let payload = table.required("payload", json_pointer);
-    let time = table.optional("time", json_pointer);
-    table.finish();
-    Some(IngestMap { uid: uid?, payload: payload?, time })
-}
-
-fn read_basic(table: &mut Table<'_>, folders: &Folders) -> Option<(String, Secret)> {
-    let user = table.optional("basic_user", name);
-    let keys = SecretKeys { inline: "basic_password", file: "basic_password_file", default_file: None };
-    let password = secrets::read(table, &keys, &folders.config, None, secrets::password);
-    let has_password = table.has(keys.inline) || table.has(keys.file);
-    if user.as_ref().is_some_and(|user| user.contains(':')) {
-        table.mistake("basic_user", "must not hold a colon");
-    }
-    if table.has("basic_user") && !has_password {
-        table.mistake("basic_user", "needs `basic_password_file` beside it");
-    }
-    if has_password && !table.has("basic_user") {
-        table.mistake("basic_user", "is missing beside its password");
-    }
-    user.zip(password)
 }
 
 pub(super) fn read_subscribers(
@@ -293,17 +141,9 @@ pub(super) fn read_signing_secrets(table: &mut Table<'_>, folders: &Folders) -> 
 }
 
 /// Names stand in paths, logs and metrics, so they are plain.
-fn check_name(name: &str, table: &Table<'_>) {
+pub(super) fn check_name(name: &str, table: &Table<'_>) {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     if name.is_empty() || name.len() > NAME_MAX || !name.bytes().all(plain) {
         table.mistake_here(format!("must be named with 1 to {NAME_MAX} letters, digits, `-` and `_`"));
-    }
-}
-
-fn json_pointer(value: &toml::de::DeValue<'_>) -> Result<String, String> {
-    let pointer = text(value)?;
-    match pointer.starts_with('/') {
-        true => Ok(pointer),
-        false => Err("must be a JSON pointer like \"/device/id\"".to_owned()),
     }
 }

@@ -13,7 +13,7 @@ const SHIPPED: &str = include_str!("../../../config/iotsocketd.toml");
 const KEY: &str = "8f3c1d5e7a9b0c2d4e6f8091a2b3c4d5";
 const SIGNING: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// A folder with every secret file that the shipped configurations name.
+/// A folder with every file that the shipped configurations name.
 struct Site(TempDir);
 
 impl Site {
@@ -21,6 +21,7 @@ impl Site {
         let site = Self(tempfile::tempdir().unwrap());
         site.secret("central.key", KEY);
         site.secret("partner.password", "sesame");
+        site.file("partner-aliases.json", r#"{"8988280666000000042": "tracker-7"}"#, 0o644);
         site.secret("erp.secret", SIGNING);
         site.secret("alerts.secret", SIGNING);
         site
