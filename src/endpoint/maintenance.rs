@@ -191,6 +191,7 @@ fn judge(api: &Api, request: &Request) -> Result<Decision, ApiError> {
         authorization: None,
         content_type: None,
         last_event_id: None,
+        headers: &[],
         body: BodySize::Absent,
     };
     api.judge(&head, Source::Local).outcome

@@ -12,6 +12,7 @@ pub mod durable;
 pub mod file_stamp;
 pub mod history;
 mod http_call;
+pub mod intake;
 mod keeping;
 pub mod outbox;
 pub mod recorded_calls;

@@ -32,6 +32,7 @@ mod shape;
 mod source;
 mod time;
 
+pub use encoding::base64;
 pub use kept::Kept;
 pub use outcome::{Fault, Flag, Malformed, Mapped, Outcome, Unmapped};
 pub use rate::Allowance;

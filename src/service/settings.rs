@@ -1,9 +1,11 @@
 //! What each layer is told of the configuration.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::{ApiTls, CallRecords, Config, Right, SessionTls, Validation};
+use crate::endpoint::http::ingest::Door;
 use crate::endpoint::http::{api, auth};
 use crate::endpoint::{admission, tcp, webhook};
 use crate::{router, session};
@@ -88,7 +90,12 @@ pub fn api(config: &Config) -> api::Settings {
         groups: key.groups.iter().copied().collect(),
         allow_from: key.allow_from.clone(),
     });
+    let doors = config.ingest.iter().map(|(name, ingest)| {
+        let basic = ingest.basic.as_ref().map(|(user, password)| (user.as_str(), password.expose()));
+        (name.clone(), Arc::new(Door::new(ingest.source.clone(), basic)))
+    });
     api::Settings {
+        ingest: doors.collect(),
         tls: config.api.tls == ApiTls::Required,
         allow_from: config.api.allow_from.clone(),
         keys: auth::Keys::new(&config.central.auth_key, keys),

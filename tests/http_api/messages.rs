@@ -235,6 +235,7 @@ fn head<'a>(path: &'a str, query: &'a str) -> Head<'a> {
         authorization: None,
         content_type: None,
         last_event_id: None,
+        headers: &[],
         body: BodySize::Absent,
     }
 }

@@ -10,6 +10,7 @@ use iotsocketd::endpoint::admission::{Admission, Limits};
 use iotsocketd::endpoint::http::Cause;
 use iotsocketd::endpoint::http::api::{Api, Settings};
 use iotsocketd::endpoint::http::auth::{ApiKey, Keys, Right};
+use iotsocketd::endpoint::http::ingest::Doors;
 use iotsocketd::endpoint::http::server::Server;
 use iotsocketd::endpoint::tls::Certificates;
 use iotsocketd::hub::CallAnswer;
@@ -17,6 +18,7 @@ use iotsocketd::hub::access_file::{AccessFileCause, AccessFileError};
 use iotsocketd::hub::access_keeper::ReplaceError;
 use iotsocketd::hub::backend::{Backend, ObjectView, Pending, Presence};
 use iotsocketd::hub::history::History;
+use iotsocketd::hub::intake::Intake;
 use iotsocketd::hub::status::Status;
 use iotsocketd::net::AllowFrom;
 use iotsocketd::router::access::{AccessFault, AccessRefusal};
@@ -25,6 +27,7 @@ use ring::digest::{SHA256, digest};
 use smol::Executor;
 
 use super::fake_history::FakeHistory;
+use super::fake_intake::FakeIntake;
 
 pub const CENTRAL: &str = "20112233445566778899aabbccddeeff";
 /// Nothing that ends well takes so long; a deadline that does not fire does.
@@ -146,6 +149,7 @@ pub struct World {
     pub api: Arc<Api>,
     pub hub: Arc<FakeHub>,
     pub history: Arc<FakeHistory>,
+    pub intake: Arc<FakeIntake>,
     pub held: mpsc::Receiver<Held>,
     /// The threads of the executor end when it goes.
     _stop: smol::channel::Sender<()>,
@@ -176,6 +180,7 @@ pub fn settings() -> Settings {
         tls: false,
         allow_from: AllowFrom::default(),
         keys: Keys::new(&AuthKey::parse(CENTRAL).unwrap(), keys),
+        ingest: Doors::new(),
         max_body: 200_000,
         max_acl: 300_000,
         max_wait: Duration::from_secs(30),
@@ -224,11 +229,13 @@ pub fn world_of(settings: Settings, limits: Limits, certificates: Arc<Certificat
     let (hub, held) = fake_hub();
     let history = Arc::new(FakeHistory::default());
     let api = Api::new(Arc::clone(&hub) as Arc<dyn Backend>, settings);
-    let api = Arc::new(api.with_history(Arc::clone(&history) as Arc<dyn History>));
+    let intake = Arc::new(FakeIntake::default());
+    let api = api.with_history(Arc::clone(&history) as Arc<dyn History>);
+    let api = Arc::new(api.with_intake(Arc::clone(&intake) as Arc<dyn Intake>));
     let listener = smol::Async::<TcpListener>::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.get_ref().local_addr().unwrap();
     let server = Server::start(&executor, listener, certificates, Admission::new(limits), Arc::clone(&api));
-    World { address, server, api, hub, history, held, _stop: stop }
+    World { address, server, api, hub, history, intake, held, _stop: stop }
 }
 
 pub fn world() -> World {

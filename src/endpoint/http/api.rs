@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::auth::{ApiKey, Keys};
 use super::body::{self, CallRequest};
 use super::error::{ApiError, Cause};
+use super::ingest::{Doors, Ingest, Visit};
 use super::messages::{Follow, Recall};
 use super::reply::Reply;
 use super::routes::{self, BodyRoute, Route};
@@ -20,6 +21,7 @@ use crate::hub::CallAnswer;
 use crate::hub::access_keeper::ReplaceError;
 use crate::hub::backend::{Backend, ObjectView};
 use crate::hub::history::History;
+use crate::hub::intake::Intake;
 use crate::hub::status::Status;
 use crate::net::AllowFrom;
 use crate::payload_json;
@@ -37,6 +39,8 @@ pub struct Settings {
     pub allow_from: AllowFrom,
     /// Who may.
     pub keys: Keys,
+    /// Partner networks that may bring messages.
+    pub ingest: Doors,
     /// Bytes of a body at most, except that of `/acl`.
     pub max_body: usize,
     /// Bytes of the body of `/acl` at most.
@@ -86,6 +90,8 @@ pub struct Head<'a> {
     pub content_type: Option<&'a [u8]>,
     /// The header's value.
     pub last_event_id: Option<&'a [u8]>,
+    /// Headers that networks put fields in, by their names in lower case; for `/v1/ingest` only.
+    pub headers: &'a [(&'a str, &'a [u8])],
     /// What follows.
     pub body: BodySize,
 }
@@ -115,17 +121,25 @@ pub enum Decision {
 /// A body that is awaited.
 #[derive(Debug)]
 pub struct Expected {
-    route: BodyRoute,
+    route: Awaited,
     key: Arc<ApiKey>,
     settings: Arc<Settings>,
     /// Bytes at most.
     pub limit: usize,
 }
 
+/// What a body is awaited for.
+#[derive(Debug)]
+enum Awaited {
+    Post(BodyRoute),
+    Ingest(Box<Visit>),
+}
+
 /// The API.
 pub struct Api {
     backend: Arc<dyn Backend>,
     history: Option<Arc<dyn History>>,
+    ingest: Option<Ingest>,
     settings: Mutex<Arc<Settings>>,
     /// Counted by cause.
     pub refusals: Refusals<Cause>,
@@ -144,6 +158,7 @@ impl Api {
         Self {
             backend,
             history: None,
+            ingest: None,
             settings: Mutex::new(Arc::new(settings)),
             refusals: Refusals::new("api"),
             local: Arc::new(ApiKey::unlimited("local", [0; 32])),
@@ -153,6 +168,11 @@ impl Api {
     /// The same with the routes of this history.
     pub fn with_history(self, history: Arc<dyn History>) -> Self {
         Self { history: Some(history), ..self }
+    }
+
+    /// The same with the sources of partner networks, whose messages go there.
+    pub fn with_intake(self, intake: Arc<dyn Intake>) -> Self {
+        Self { ingest: Some(Ingest::new(intake)), ..self }
     }
 
     /// The settings in force.
@@ -190,12 +210,23 @@ impl Api {
             ));
         }
         let route = routes::find(head.path);
+        let door = match &route {
+            Some(Route::Ingest(name, _)) => settings.ingest.get(*name),
+            _ => None,
+        };
+        if let (Source::Network(address), Some(door)) = (source, door)
+            && !door.source.allow_from.allows(address)
+        {
+            return Err(forbidden("this source address may not bring messages here"));
+        }
         if !routes::is_open(&route, source) {
+            let of_door = |value| door.and_then(|door| door.find(value));
+            let find = |value| settings.keys.find(value).or_else(|| of_door(value));
             let found = match source {
                 Source::Local => Some(&self.local),
-                Source::Network(_) => head.authorization.and_then(|value| settings.keys.find(value)),
+                Source::Network(_) => head.authorization.and_then(find),
             };
-            let found = found.ok_or_else(unauthorized)?;
+            let found = found.ok_or_else(|| unauthorized(&route))?;
             *key = Some(Arc::clone(found));
             if let Source::Network(address) = source
                 && !found.allow_from.allows(address)
@@ -206,6 +237,9 @@ impl Api {
         let route = route.ok_or_else(nothing_here)?;
         if self.history.is_none() && routes::is_of_history(&route) {
             return Err(no_history());
+        }
+        if self.ingest.is_none() && matches!(route, Route::Ingest(..)) {
+            return Err(no_intake());
         }
         routes::check_method(&route, head.method)?;
         // Only open routes come here without a key, and they ask for no right.
@@ -237,8 +271,16 @@ impl Api {
                     BodyRoute::Request => settings.max_body,
                     BodyRoute::Acl => settings.max_acl,
                 };
-                routes::check_body(head, limit)?;
+                routes::check_body(head, routes::is_json, limit)?;
+                let route = Awaited::Post(route);
                 Ok(Decision::Body(Expected { route, key: Arc::clone(key), settings, limit }))
+            }
+            Route::Ingest(_, tail) => {
+                let visit = Box::new(Visit::new(door.ok_or_else(unknown_source)?, tail, head));
+                let limit = visit.door.source.max_body;
+                routes::check_body(head, |_| visit.takes(), limit)?;
+                let (key, settings) = (Arc::clone(key), Arc::clone(&settings));
+                Ok(Decision::Body(Expected { route: Awaited::Ingest(visit), key, settings, limit }))
             }
         }
     }
@@ -246,7 +288,7 @@ impl Api {
     /// What a whole body leads to. Dropping the future abandons the call.
     pub async fn finish(&self, expected: Expected, body: impl AsRef<[u8]>) -> Result<Reply, ApiError> {
         match expected.route {
-            BodyRoute::Request => {
+            Awaited::Post(BodyRoute::Request) => {
                 let request = body::call_request(body.as_ref(), expected.settings.max_wait)?;
                 self.check_sees(&expected.key, request.uid)?;
                 let CallRequest { uid, timeout, format, payload } = request;
@@ -255,7 +297,7 @@ impl Api {
                 drop((body, expected));
                 answer_reply(&answer.await)
             }
-            BodyRoute::Acl => {
+            Awaited::Post(BodyRoute::Acl) => {
                 let items = body::access_list(body.as_ref())?;
                 let replaced = self.backend.replace_access(items);
                 drop((body, expected));
@@ -268,6 +310,10 @@ impl Api {
                     // The list itself is wrong; the sentence names item, field and value, never a key.
                     Err(error) => Err(ApiError::content(error.to_string())),
                 }
+            }
+            Awaited::Ingest(visit) => {
+                let ingest = self.ingest.as_ref().ok_or_else(no_intake)?;
+                ingest.take(&visit, &expected.key, self.backend.as_ref(), body).await
             }
         }
     }
@@ -285,6 +331,9 @@ impl Api {
     pub fn status(&self) -> Status {
         let mut status = self.backend.status();
         self.refusals.add_to(&mut status.refusals);
+        if let Some(ingest) = &self.ingest {
+            ingest.notes.add_to(&mut status.refusals);
+        }
         status
     }
 
@@ -334,13 +383,26 @@ impl Api {
     }
 }
 
-fn unauthorized() -> ApiError {
+fn unauthorized(route: &Option<Route<'_>>) -> ApiError {
+    // Whether a source has Basic credentials, or is there at all, is not told to strangers.
+    let schemes = match route {
+        Some(Route::Ingest(..)) => "Bearer, Basic realm=\"ingest\"",
+        _ => "Bearer",
+    };
     ApiError::new(
         Cause::Key,
         401,
         "an Authorization header with \"Bearer\" and the central's key or an API key is needed",
     )
-    .with_header("www-authenticate", "Bearer")
+    .with_header("www-authenticate", schemes)
+}
+
+fn unknown_source() -> ApiError {
+    ApiError::new(Cause::Object, 404, "no source of this name is configured")
+}
+
+fn no_intake() -> ApiError {
+    ApiError::new(Cause::Route, 404, "this concentrator takes no messages of partner networks yet")
 }
 
 fn no_history() -> ApiError {

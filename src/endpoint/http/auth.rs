@@ -117,7 +117,7 @@ fn bearer(authorization: &[u8]) -> Option<&[u8]> {
         .then_some(token)
 }
 
-fn sha256(text: &[u8]) -> [u8; 32] {
+pub(super) fn sha256(text: &[u8]) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest(&SHA256, text).as_ref());
     bytes

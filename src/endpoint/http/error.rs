@@ -48,6 +48,10 @@ pub enum Cause {
     PushedOut,
     /// The listener could not accept.
     Accept,
+    /// 429: more than a source may send.
+    Rate,
+    /// 422: the rules of the object's group.
+    Group,
 }
 
 impl refusals::Cause for Cause {
@@ -72,6 +76,8 @@ impl refusals::Cause for Cause {
         "full",
         "pushed_out",
         "accept",
+        "rate",
+        "group",
     ];
 
     fn index(self) -> usize {
@@ -127,7 +133,7 @@ mod tests {
 
     #[test]
     fn every_cause_has_its_name() {
-        assert_eq!(Cause::NAMES.len(), Cause::Accept.index() + 1);
+        assert_eq!(Cause::NAMES.len(), Cause::Group.index() + 1);
         assert_eq!(Cause::NAMES[Cause::SlowReader.index()], "slow_reader");
         assert_eq!(Cause::NAMES[Cause::Storage.index()], "storage");
     }

@@ -2,7 +2,8 @@
 //!
 //! [`api`] turns request values into replies and knows no socket: the HTTPS server and the local maintenance
 //! socket share it. [`server`] owns the sockets: places, TLS, deadlines, framing. [`auth`] knows keys and
-//! rights, `routes` is the table of paths, `body` reads what is posted, `messages` and `events` give what was recorded, `metrics` writes Prometheus
+//! rights, `routes` is the table of paths, `body` reads what is posted, [`ingest`] takes what partner
+//! networks bring, `messages` and `events` give what was recorded, `metrics` writes Prometheus
 //! text.
 //!
 //! Refusals come in one order, see [`api::Api::judge`]; each is counted by cause and told in the log.
@@ -13,6 +14,7 @@ mod body;
 mod error;
 mod events;
 mod guarded;
+pub mod ingest;
 mod messages;
 mod metrics;
 mod query;

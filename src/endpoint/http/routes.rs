@@ -25,6 +25,8 @@ pub(super) enum Route<'a> {
     /// The id, percent-encoded.
     Message(&'a str),
     Stream,
+    /// The source's name, and what stands behind it and a slash.
+    Ingest(&'a str, &'a str),
     Post(BodyRoute),
 }
 
@@ -43,7 +45,15 @@ pub(super) fn find(path: &str) -> Option<Route<'_>> {
         other => {
             let one =
                 |prefix| other.strip_prefix(prefix).filter(|name| !name.is_empty() && !name.contains('/'));
-            one("/v1/objects/").map(Route::Object).or_else(|| one("/v1/messages/").map(Route::Message))
+            let ingest = || {
+                let rest = other.strip_prefix("/v1/ingest/")?;
+                let (name, tail) = rest.split_once('/').unwrap_or((rest, ""));
+                (!name.is_empty()).then_some(Route::Ingest(name, tail))
+            };
+            one("/v1/objects/")
+                .map(Route::Object)
+                .or_else(|| one("/v1/messages/").map(Route::Message))
+                .or_else(ingest)
         }
     }
 }
@@ -71,6 +81,7 @@ pub(super) fn right(route: &Route<'_>) -> Option<Right> {
         Route::Health | Route::Ready => None,
         Route::Metrics | Route::Status | Route::Objects | Route::Object(_) => Some(Right::Read),
         Route::Messages | Route::Message(_) | Route::Stream => Some(Right::Read),
+        Route::Ingest(..) => Some(Right::Ingest),
         Route::Post(BodyRoute::Request) => Some(Right::Request),
         Route::Post(BodyRoute::Acl) => Some(Right::Admin),
     }
@@ -79,7 +90,7 @@ pub(super) fn right(route: &Route<'_>) -> Option<Right> {
 /// 405 unless the route has this method.
 pub(super) fn check_method(route: &Route<'_>, method: &str) -> Result<(), ApiError> {
     let (allowed, header) = match route {
-        Route::Post(_) => (method == "POST", "POST"),
+        Route::Post(_) | Route::Ingest(..) => (method == "POST", "POST"),
         _ => (method == "GET" || method == "HEAD", "GET, HEAD"),
     };
     if allowed {
@@ -89,16 +100,20 @@ pub(super) fn check_method(route: &Route<'_>, method: &str) -> Result<(), ApiErr
     Err(ApiError::new(Cause::Route, 405, sentence).with_header("allow", header))
 }
 
-/// What the header says about the body: there must be one, of JSON, at most so large.
-pub(super) fn check_body(head: &Head<'_>, limit: usize) -> Result<(), ApiError> {
+/// What the header says about the body: there must be one, of a type that is taken, at most so large.
+pub(super) fn check_body(
+    head: &Head<'_>,
+    is_taken: impl FnOnce(&[u8]) -> bool,
+    limit: usize,
+) -> Result<(), ApiError> {
     match head.body {
         BodySize::Absent => {
-            return Err(ApiError::new(Cause::NoBody, 411, "a JSON body with Content-Length is needed"));
+            return Err(ApiError::new(Cause::NoBody, 411, "a body with Content-Length is needed"));
         }
         BodySize::Known(0) => return Err(ApiError::new(Cause::NoBody, 400, "the body is empty")),
         BodySize::Known(_) | BodySize::Chunked => {}
     }
-    if !head.content_type.is_some_and(is_json) {
+    if !head.content_type.is_some_and(is_taken) {
         return Err(ApiError::new(Cause::MediaType, 415, "Content-Type must be application/json"));
     }
     match head.body {
@@ -107,7 +122,8 @@ pub(super) fn check_body(head: &Head<'_>, limit: usize) -> Result<(), ApiError> 
     }
 }
 
-fn is_json(content_type: &[u8]) -> bool {
+/// Whether a Content-Type is that of JSON.
+pub(super) fn is_json(content_type: &[u8]) -> bool {
     let media = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
     media.trim_ascii().eq_ignore_ascii_case(b"application/json")
 }

@@ -40,11 +40,14 @@ use super::routes::too_large;
 use crate::endpoint::admission::{Admission, Limits, Permit};
 use crate::endpoint::stream::{Metered, Stream};
 use crate::endpoint::tls::Certificates;
+use crate::ingest::HEADERS;
 
 /// Bytes of a request's header at most: more is 431. hyper's buffer of a connection holds as many.
 pub const HEADER_MAX: usize = 16 * 1024;
 /// What a reader of events says when it comes back.
 const LAST_EVENT_ID: &str = "last-event-id";
+/// Where partner networks bring messages.
+const INGEST: &str = "/v1/ingest/";
 /// Pause after a failed accept: without descriptors it would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// After a refusal the client may still be sending; closing on unread bytes would tear the answer away from it.
@@ -321,10 +324,16 @@ fn judge(
         watch.take_content_length();
     }
     let value = |name| headers.get(name).map(HeaderValue::as_bytes);
+    let value_of = |name: &str| headers.get(name).map(HeaderValue::as_bytes);
     let size = match body.size_hint().exact() {
         Some(0) if !has_length && !is_chunked => BodySize::Absent,
         Some(length) => BodySize::Known(length),
         None => BodySize::Chunked,
+    };
+    // Few networks put fields in headers, and only where they bring messages.
+    let fields: Vec<(&str, &[u8])> = match request.uri.path().starts_with(INGEST) {
+        true => HEADERS.iter().filter_map(|name| Some((*name, value_of(name)?))).collect(),
+        false => Vec::new(),
     };
     let head = Head {
         method: request.method.as_str(),
@@ -332,7 +341,8 @@ fn judge(
         query: request.uri.query().unwrap_or_default(),
         authorization: value(AUTHORIZATION),
         content_type: value(CONTENT_TYPE),
-        last_event_id: headers.get(LAST_EVENT_ID).map(HeaderValue::as_bytes),
+        last_event_id: value_of(LAST_EVENT_ID),
+        headers: &fields,
         body: size,
     };
     let judgement = api.judge(&head, Source::Network(peer));

@@ -8,6 +8,7 @@ use std::time::Duration;
 use iotsocketd::endpoint::http::Reply;
 use iotsocketd::endpoint::http::api::{Api, BodySize, Decision, Head, Settings, Source};
 use iotsocketd::endpoint::http::auth::Keys;
+use iotsocketd::endpoint::http::ingest::Doors;
 use iotsocketd::hub::CallAnswer;
 use iotsocketd::hub::access_keeper::ReplaceError;
 use iotsocketd::hub::backend::{Backend, ObjectView, Pending};
@@ -78,6 +79,7 @@ fn world() -> (Api, Arc<Echo>) {
         tls: false,
         allow_from: AllowFrom::default(),
         keys: Keys::new(&AuthKey([1; 16]), []),
+        ingest: Doors::new(),
         max_body: 512 * 1024,
         max_acl: 4 * 1024 * 1024,
         max_wait: MAX_WAIT,
@@ -96,6 +98,7 @@ fn post(api: &Api, path: &str, body: &[u8]) -> Option<Reply> {
         authorization: None,
         content_type: Some(b"application/json"),
         last_event_id: None,
+        headers: &[],
         body: BodySize::Known(body.len() as u64),
     };
     let Ok(Decision::Body(expected)) = api.judge(&head, Source::Local).outcome else { return None };

@@ -1,0 +1,91 @@
+//! Where messages of partner networks go: recorded, told from second tries, handed on.
+//!
+//! [`Intake`] is what the API asks; whoever keeps the records answers. An answer means that everything is on flash.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::backend::Pending;
+use crate::ingest::{Kept, Mapped};
+use crate::journal::stamp::MessageId;
+use crate::wire::GroupName;
+
+/// What takes messages. Nothing in here blocks: the futures are driven by whoever asked. Dropping one forgets the answer,
+/// not what was given.
+pub trait Intake: Send + Sync + 'static {
+    /// Takes what a source brought in one call, in this order, and resolves when all of it is on flash: with a receipt
+    /// for each. On an error nothing of it was taken, or it is not known: the network will try again.
+    fn take(&self, source: &str, arrivals: Vec<Arrival>) -> Pending<Result<Vec<Receipt>, IntakeError>>;
+    /// Microseconds since 1970, `None` while the machine does not know the time.
+    fn now_us(&self) -> Option<i64>;
+}
+
+/// What a source brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Arrival {
+    /// A message of an object of this group, unless [`Mapped::dedup`] says that it came before.
+    Message {
+        /// The object's group.
+        group: GroupName,
+        /// The message.
+        mapped: Mapped,
+    },
+    /// More about a message that came before by [`Mapped::dedup`]; if none did and [`Mapped::has_data`], a message.
+    Merge {
+        /// The object's group.
+        group: GroupName,
+        /// The message.
+        mapped: Mapped,
+    },
+    /// What cannot be mapped, to be kept.
+    Quarantine {
+        /// The group of the source's objects, if it has one.
+        group: Option<GroupName>,
+        /// What has to be known to map it later.
+        kept: Kept,
+        /// The element itself, at most [`QUARANTINE_MAX`] bytes.
+        raw: Vec<u8>,
+    },
+}
+
+/// Bytes of an element that is kept in quarantine: with its headers it must fit a record of the journal.
+pub const QUARANTINE_MAX: usize = 128 * 1024;
+const _: () = assert!(QUARANTINE_MAX <= crate::journal::record::RECORD_MAX / 2);
+
+/// What became of an arrival.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Receipt {
+    /// It is a new message.
+    Taken(MessageId),
+    /// It came before, as this one.
+    Duplicate(MessageId),
+    /// It is kept beside this one.
+    Merged(MessageId),
+    /// It is in quarantine.
+    Quarantined(MessageId),
+    /// The rules of its object's group are against it; why, as a sentence for the sender.
+    Refused(Cow<'static, str>),
+}
+
+/// Why nothing was taken. The network should try again later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IntakeError {
+    /// Too much waits to be written.
+    Busy,
+    /// The journal is full, and new messages are refused.
+    Full,
+    /// The medium failed: nothing is written until somebody looks.
+    ReadOnly,
+}
+
+impl fmt::Display for IntakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Busy => "too many messages wait to be written: try again",
+            Self::Full => "the journal is full: try again when something was delivered",
+            Self::ReadOnly => "the journal cannot be written: try again when it was repaired",
+        })
+    }
+}
+
+impl std::error::Error for IntakeError {}
