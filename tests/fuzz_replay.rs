@@ -30,7 +30,7 @@ fn inputs() -> BTreeSet<Vec<u8>> {
 }
 
 /// Beginnings for what reads text.
-const TEXTS: [&str; 8] = [
+const TEXTS: [&str; 13] = [
     r#"{"UID":"a","Timeout":2,"Payload":{"x":1e400,"y":[12345678901234567890,-0]},"Format":"JSON"}"#,
     r#"{"UID":"\u00e9","Payload":[0,255],"Format":"BINARY"}"#,
     r#"{"UID":"a","Payload":"\ud83d\ude00 \u0000","Format":"UTF8"}"#,
@@ -38,6 +38,11 @@ const TEXTS: [&str; 8] = [
     "environment = \"test\"\n[sessions]\nlisten = \"[::]:1\"\nkeep_session = \"60s\"\n",
     "[telemetry]\nmax_datagram = \"4KiB\"\nallow_from = [\"10.0.0.0/8\"]\n[groups.\"é\"]\nrate = \"1/s\"\n",
     "[central]\nauth_key = \"00112233445566778899aabbccddeeff\"\n[backup]\nat = \"03:15\"\n",
+    "70device=1B\n{\"time\":\"5\",\"data\":\"00ff\",\"seqNumber\":7,\"lqi\":\"null\"}",
+    "80{\"end_device_ids\":{\"dev_eui\":\"0a\"},\"uplink_message\":{\"f_cnt\":1,\"frm_payload\":\"AQ==\"}}",
+    "00event=up\n{\"deviceInfo\":{\"devEui\":\"0a\"},\"data\":\"AQ\",\"time\":\"2026-11-21T18:52:42Z\"}",
+    "20[{\"type\":\"TELEMETRY_DATA\",\"id\":\"1\",\"payload\":{\"value\":[1]},\"device\":{\"imsi\":\"9\"}}]",
+    "53{\"d\":\"x\",\"p\":[\"AQ\"],\"t\":1795287162,\"a/b\":\"k\",\"c\":\"3\"}",
     "[ingest.x]\nformat = \"generic\"\nmap = {uid = \"/d\"}\n[[api.key]]\nrights = [\"read\"]\n",
 ];
 

@@ -2,6 +2,7 @@
 
 mod api_json;
 mod config;
+mod ingest;
 mod router;
 mod session;
 
@@ -12,6 +13,7 @@ use iotsocketd::wire::{
 
 pub use api_json::api_json;
 pub use config::config;
+pub use ingest::ingest;
 pub use router::router;
 pub use session::session;
 
@@ -24,6 +26,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("api_json", api_json),
     ("config", config),
     ("datagram", datagram),
+    ("ingest", ingest),
     ("payload", payload),
     ("proof", proof),
     ("reply", reply),
