@@ -2,6 +2,8 @@
 //!
 //! The element is the payload of what is kept, and this the network's JSON beside it.
 
+use std::fmt;
+
 use super::draft::Members;
 use super::fields::Fields;
 use super::outcome::Unmapped;
@@ -9,7 +11,7 @@ use super::request::Request;
 use super::shape::Shape;
 
 /// Everything but the element.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Kept {
     /// The name of the [`super::Fault`].
     pub fault: String,
@@ -21,6 +23,13 @@ pub struct Kept {
     query: String,
     content_type: String,
     headers: Vec<(String, String)>,
+}
+
+/// Shows what is wrong, and nothing of what was sent.
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept").field("fault", &self.fault).field("shape", &self.shape).finish_non_exhaustive()
+    }
 }
 
 impl Kept {

@@ -44,7 +44,7 @@ pub struct Mapped {
     pub wants_downlink: bool,
 }
 
-/// Shows how long the payload is and none of it, nor of what the network decoded.
+/// Shows how long the payload is and none of it, nor of what the network decoded or tells two messages apart by.
 impl fmt::Debug for Mapped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mapped")
@@ -53,7 +53,7 @@ impl fmt::Debug for Mapped {
             .field("payload_len", &self.payload.len())
             .field("time_us", &self.time_us)
             .field("flags", &self.flags)
-            .field("dedup", &self.dedup)
+            .field("has_dedup", &self.dedup.is_some())
             .finish_non_exhaustive()
     }
 }

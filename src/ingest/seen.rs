@@ -2,7 +2,8 @@
 //!
 //! A key is a source and a [`super::Mapped::dedup`]. Keys are kept as 64 bits of a keyed hash, with what the first message is
 //! called by whoever asks, in generations: the newest is a map, those before are sorted arrays, and a generation goes as
-//! a whole when its newest key is older than the window. That two keys have the same 64 bits is as likely as one in
+//! a whole when its newest key is older than the window. Age is measured by the keys' times, but between two of them at
+//! most an hour passes: a clock that is set from 1970 to today forgets nothing. That two keys have the same 64 bits is as likely as one in
 //! 10^13 for each message at the most keys that there can be; nobody can make it happen, since the hash is keyed.
 
 use std::collections::{HashMap, VecDeque};
@@ -10,7 +11,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use super::fields::Fields;
 
-/// Networks have given up trying after so long.
+/// Networks have given up trying after so long: no key is forgotten earlier, unless there are too many.
 pub const SEEN_US: i64 = 24 * 3_600 * 1_000_000;
 /// Keys that are kept: 24 hours at 11 messages a second, and at most 24 MB. With more the window gets shorter.
 pub const SEEN_MAX: usize = 1_000_000;
@@ -25,7 +26,9 @@ pub struct Seen<T> {
     hasher: RandomState,
     newest: HashMap<u64, T>,
     newest_since_us: i64,
-    newest_until_us: i64,
+    /// The time that passed so far, as it is counted here, and the last key's time.
+    passed_us: i64,
+    last_us: Option<i64>,
     older: VecDeque<Generation<T>>,
     max: usize,
     generation_max: usize,
@@ -49,8 +52,9 @@ impl<T: Copy> Seen<T> {
         Self {
             hasher: RandomState::new(),
             newest: HashMap::new(),
-            newest_since_us: i64::MIN,
-            newest_until_us: i64::MIN,
+            newest_since_us: 0,
+            passed_us: 0,
+            last_us: None,
             older: VecDeque::new(),
             max,
             generation_max,
@@ -69,18 +73,19 @@ impl<T: Copy> Seen<T> {
     }
 
     /// Remembers the first message of a key, and forgets what is older than [`SEEN_US`]. Times are microseconds since 1970
-    /// as the machine believes; one that goes back makes nothing forgotten.
+    /// as the machine believes.
     pub fn note(&mut self, source: &str, dedup: &str, first: T, now_us: i64) {
-        self.expire(now_us);
-        let is_old = now_us.saturating_sub(self.newest_since_us) >= GENERATION_US;
-        if !self.newest.is_empty() && (is_old || self.newest.len() >= self.generation_max) {
+        let since_last = now_us.saturating_sub(self.last_us.replace(now_us).unwrap_or(now_us));
+        self.passed_us += since_last.clamp(0, GENERATION_US);
+        let is_old = self.passed_us - self.newest_since_us >= GENERATION_US;
+        if is_old || self.newest.len() >= self.generation_max {
             self.seal();
         }
-        if self.newest.is_empty() {
-            self.newest_since_us = now_us;
-            self.newest_until_us = now_us;
+        // One hour more, for the clock that was set in between.
+        let kept_from_us = self.passed_us - SEEN_US - GENERATION_US;
+        while self.older.front().is_some_and(|generation| generation.until_us < kept_from_us) {
+            self.older.pop_front();
         }
-        self.newest_until_us = self.newest_until_us.max(now_us);
         self.newest.insert(self.hasher.hash_one((source, dedup)), first);
         while self.len() > self.max && self.older.pop_front().is_some() {}
     }
@@ -98,17 +103,8 @@ impl<T: Copy> Seen<T> {
     fn seal(&mut self) {
         let mut keys: Box<[_]> = std::mem::take(&mut self.newest).into_iter().collect();
         keys.sort_unstable_by_key(|(hash, _)| *hash);
-        self.older.push_back(Generation { keys, until_us: self.newest_until_us });
-    }
-
-    fn expire(&mut self, now_us: i64) {
-        let is_over = |until_us: i64| now_us.saturating_sub(until_us) > SEEN_US;
-        while self.older.front().is_some_and(|generation| is_over(generation.until_us)) {
-            self.older.pop_front();
-        }
-        if is_over(self.newest_until_us) {
-            self.newest.clear();
-        }
+        self.older.push_back(Generation { keys, until_us: self.passed_us });
+        self.newest_since_us = self.passed_us;
     }
 }
 
@@ -131,23 +127,31 @@ mod tests {
         assert_eq!(seen.find("net", "a"), Some(1));
         assert_eq!(seen.find("other", "a"), None);
         assert_eq!(seen.find("ne", "ta"), None);
-        for hour in 1..=24 {
-            seen.note("net", &format!("h{hour}"), 100, hour * HOUR);
-            assert_eq!(seen.find("net", "a"), Some(1), "hour {hour}");
+        for quarter in 1..=4 * 24 {
+            seen.note("net", &format!("q{quarter}"), 100, quarter * HOUR / 4);
+            assert_eq!(seen.find("net", "a"), Some(1), "quarter {quarter}");
         }
-        seen.note("net", "b", 2, 24 * HOUR + 1);
-        assert_eq!(seen.find("net", "a"), None);
-        assert_eq!(seen.find("net", "h1"), Some(100));
+        for quarter in 4 * 24..=4 * 27 {
+            seen.note("net", &format!("q{quarter}"), 100, quarter * HOUR / 4);
+        }
+        assert_eq!(seen.find("net", "a"), None, "27 hours");
+        assert_eq!(seen.find("net", "q20"), Some(100));
     }
 
     #[test]
-    fn silence_for_a_day_leaves_nothing_and_a_clock_that_goes_back_forgets_nothing() {
+    fn a_clock_that_is_set_forgets_nothing() {
         let mut seen = Seen::default();
-        seen.note("net", "a", 1_u64, 100 * HOUR);
-        seen.note("net", "b", 2, 0);
-        assert_eq!((seen.find("net", "a"), seen.find("net", "b")), (Some(1), Some(2)));
-        seen.note("net", "c", 3, 125 * HOUR);
-        assert_eq!(seen.len(), 1);
+        let today = 500_000 * HOUR;
+        seen.note("net", "before the restart", 1_u64, today);
+        seen.note("net", "unsynced", 2, 0);
+        seen.note("net", "set", 3, today);
+        for quarter in 1..=4 * 23 {
+            seen.note("net", &quarter.to_string(), 9, today + quarter * HOUR / 4);
+        }
+        for (key, first) in [("before the restart", 1), ("unsynced", 2), ("set", 3)] {
+            assert_eq!(seen.find("net", key), Some(first), "{key}");
+        }
+        assert!(seen.older.len() < 30);
     }
 
     #[test]

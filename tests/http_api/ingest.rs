@@ -271,8 +271,13 @@ fn networks_get_the_answers_that_they_need() {
         .replace("application/json", "text/plain")
         .replace("Host: x", beam);
     assert_eq!(world.ask(&beam).status, 200);
+    assert_eq!(
+        world.ask(&beam.replace("Content-Type: text/plain\r\n", "").replace("21.5", "22.5")).status,
+        200,
+        "bytes of no type"
+    );
     let uids: Vec<_> = messages(&world).iter().map(|(_, mapped)| mapped.uid.as_str().to_owned()).collect();
-    assert_eq!(uids, ["1B4C7E", "1B4C7E", "0018B20000000AF1", "440103100000042"]);
+    assert_eq!(uids, ["1B4C7E", "1B4C7E", "0018B20000000AF1", "440103100000042", "440103100000042"]);
 }
 
 #[test]

@@ -31,6 +31,8 @@ fn forms_lines_and_queries_say_the_same() {
     let form = post(fixture("sigfox-form.txt")).of_type(FORM).message(&sigfox());
     assert_eq!((form.uid, &form.payload, &form.dedup), (json.uid, &json.payload, &json.dedup));
     assert_eq!(network(&form)["radio"], json!({"rssi": -121.0}), "null is not a station");
+    let twice = post("device=1B4C7E&data=01&data=02&time=5").of_type(FORM).message(&sigfox());
+    assert_eq!(twice.payload, [1], "the first of two");
     let query = "device=1B4C7E&time=1795287162&seqNumber=1187";
     let split = post(r#"{"data":"00ff17a2","device":null}"#).query(query).message(&sigfox());
     assert_eq!((split.uid, &split.payload, &split.dedup), (json.uid, &json.payload, &json.dedup));

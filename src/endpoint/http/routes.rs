@@ -113,7 +113,7 @@ pub(super) fn check_body(
         BodySize::Known(0) => return Err(ApiError::new(Cause::NoBody, 400, "the body is empty")),
         BodySize::Known(_) | BodySize::Chunked => {}
     }
-    if !head.content_type.is_some_and(is_taken) {
+    if !is_taken(head.content_type.unwrap_or_default()) {
         return Err(ApiError::new(Cause::MediaType, 415, "Content-Type must be application/json"));
     }
     match head.body {

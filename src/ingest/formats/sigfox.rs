@@ -2,6 +2,7 @@
 //! be quoted or not, and what is unknown may be the text `null`. What the body lacks may stand in the query.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use super::super::draft::{Data, Draft, Members, Read, wrong_payload};
 use super::super::encoding::hex;
@@ -50,11 +51,12 @@ pub fn elements(text: &str) -> Result<Vec<Element<'static>>, Malformed> {
             "the body is neither JSON nor a form nor lines of device;time;data;seqNumber",
         )));
     }
-    let read: Vec<_> = pairs(text).collect();
     // Of a name that stands twice the first counts: an object must not have it twice.
-    let is_first = |at: usize, name: &str| read.iter().take(at).all(|(other, _)| other != name);
-    let fields = read.iter().enumerate().filter(|(at, (name, _))| is_first(*at, name));
-    Ok(vec![object(fields.map(|(_, (name, value))| (name.as_ref(), value.as_ref())).collect())])
+    let mut fields = BTreeMap::new();
+    for (name, value) in pairs(text) {
+        fields.entry(name).or_insert(value);
+    }
+    Ok(vec![object(fields.iter().map(|(name, value)| (name.as_ref(), value.as_ref())).collect())])
 }
 
 /// The fields of a body, then those of the query.
