@@ -1,6 +1,6 @@
 //! `POST /v1/ingest/SOURCE`: what partner networks bring, mapped and handed to the intake.
 //!
-//! A [`Door`] is a source with the credentials that open it; a [`Visit`] is a request at a door before its body is there.
+//! A [`Door`] is a source with the credentials that open it; a `Visit` is a request at a door before its body is there.
 //! What is answered depends on each element: 200 means that all of it is on flash.
 
 use std::collections::{BTreeMap, HashMap};
