@@ -1,5 +1,6 @@
 //! A source's settings: which network it is, and how its messages become ours.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -203,7 +204,7 @@ impl Aliases {
             let shown = identity.escape_debug();
             match Uid::parse(&name) {
                 Ok(uid) if uid.is_central() => mistakes.push(format!("\"{shown}\": the UID is empty")),
-                Ok(uid) if aliases.insert(identity.clone(), uid).is_some() => {
+                Ok(uid) if aliases.insert(plain_case(&identity).into_owned(), uid).is_some() => {
                     mistakes.push(format!("\"{shown}\" stands twice"));
                 }
                 Ok(_) => {}
@@ -218,8 +219,15 @@ impl Aliases {
         if self.0.is_empty() {
             return None;
         }
-        let lower = || self.0.get(&identity.to_ascii_lowercase());
-        self.0.get(identity).or_else(lower).copied()
+        self.0.get(plain_case(identity).as_ref()).copied()
+    }
+}
+
+/// Hex digits in lower case, everything else as it is.
+fn plain_case(identity: &str) -> Cow<'_, str> {
+    match identity.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        true => Cow::Owned(identity.to_ascii_lowercase()),
+        false => Cow::Borrowed(identity),
     }
 }
 
@@ -262,9 +270,14 @@ mod tests {
 
     #[test]
     fn aliases_are_read_whole_or_not_at_all() {
-        let aliases = Aliases::parse(r#"{"8988228066602000001":"tracker-1","00ab":"x"}"#).unwrap();
+        let aliases =
+            Aliases::parse(r#"{"8988228066602000001":"tracker-1","00aB":"x","Boiler":"y"}"#).unwrap();
         assert_eq!(aliases.get("8988228066602000001").unwrap().as_str(), "tracker-1");
-        assert_eq!(aliases.get("00AB").unwrap().as_str(), "x");
+        assert_eq!(
+            ["00AB", "00ab", "00Ab"].map(|identity| aliases.get(identity).unwrap().as_str().to_owned()),
+            ["x"; 3]
+        );
+        assert_eq!((aliases.get("Boiler").is_some(), aliases.get("boiler")), (true, None));
         assert_eq!(aliases.get("8988"), None);
         let mistakes =
             Aliases::parse(r#"{"a":"","b":"12345678901234567","c":"x","c":"y","d":"z"}"#).unwrap_err();
