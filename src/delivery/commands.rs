@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::journal::Seq;
 use crate::journal::record::{Record, State};
-use crate::journal::state::Small;
+use crate::journal::state::{IDEMPOTENCY_MAX, IDEMPOTENCY_US, IdempotencyState, Small};
 use crate::wire::{Format, RESPONSE_NOT_FOUND, RESPONSE_TIMED_OUT, Uid};
 
 /// Commands that are not over, of all objects.
@@ -27,6 +27,8 @@ pub const SUPERSEDES_MAX: usize = 64;
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     uid: [u8; crate::wire::NAME_LEN],
+    /// When it was taken by the wall clock, in microseconds since 1970.
+    at_us: i64,
     /// Its end by the wall clock, in microseconds since 1970.
     deadline_us: Option<i64>,
     /// Only the newest command of this name and object is delivered.
@@ -100,11 +102,33 @@ impl Kept {
     }
 }
 
+/// What a sender says so that a command that it sends again is not taken twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Once {
+    /// The sender and its key, as a digest.
+    pub key: [u8; 16],
+    /// What is asked, as a digest.
+    pub body: [u8; 16],
+}
+
+/// What is known of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// The same was asked under it: this command, taken at this time by the wall clock, in microseconds since 1970.
+    Same(Seq, i64),
+    /// Something else was.
+    Other,
+}
+
 /// A command that is accepted.
 #[derive(Debug, Clone)]
 pub struct New {
     /// The object that it is for.
     pub uid: Uid,
+    /// Under which key it was sent.
+    pub once: Option<Once>,
+    /// When it was taken, by the wall clock, in microseconds since 1970.
+    pub now_us: i64,
     /// Its end by the wall clock, in microseconds since 1970; `None`: it waits for ever.
     pub deadline_us: Option<i64>,
     /// Takes the place of commands of the same name that were not sent yet.
@@ -122,6 +146,8 @@ pub struct Ended {
     pub seq: Seq,
     /// Whose it was.
     pub uid: Uid,
+    /// When it was taken, by the wall clock, in microseconds since 1970: its id follows from it.
+    pub at_us: i64,
     /// How it ended.
     pub outcome: Outcome,
 }
@@ -140,6 +166,7 @@ pub struct Commands {
     queues: HashMap<Uid, BTreeSet<Seq>>,
     under_way: HashMap<Uid, Seq>,
     deadlines: BTreeSet<(i64, Seq)>,
+    keys: BTreeMap<[u8; 16], IdempotencyState>,
     /// Outcomes are kept until the result webhook has them.
     has_webhook: bool,
 }
@@ -147,7 +174,7 @@ pub struct Commands {
 impl Commands {
     /// As the journal knows them; whether there is a webhook for results.
     pub fn new(small: &Small, has_webhook: bool) -> Self {
-        let mut commands = Self { has_webhook, ..Self::default() };
+        let mut commands = Self { has_webhook, keys: small.idempotency.clone(), ..Self::default() };
         for (seq, state) in &small.commands {
             let Some(kept) = Kept::decode(&state.data) else { continue };
             let Ok(uid) = Uid::from_wire(kept.uid) else { continue };
@@ -179,6 +206,25 @@ impl Commands {
         }
     }
 
+    /// What is known of a key; it is forgotten after a day.
+    pub fn known(&self, once: &Once, now_us: i64) -> Option<Known> {
+        let state = self.keys.get(&once.key)?;
+        if now_us >= state.at_us.saturating_add(IDEMPOTENCY_US) {
+            return None;
+        }
+        Some(if state.body == once.body { Known::Same(state.seq, state.at_us) } else { Known::Other })
+    }
+
+    fn remember(&mut self, once: Once, seq: Seq, at_us: i64) -> Record<'static> {
+        self.keys.retain(|_, state| at_us < state.at_us.saturating_add(IDEMPOTENCY_US));
+        if self.keys.len() >= IDEMPOTENCY_MAX {
+            let oldest = self.keys.iter().min_by_key(|(_, state)| state.seq).map(|(key, _)| *key);
+            oldest.and_then(|key| self.keys.remove(&key));
+        }
+        self.keys.insert(once.key, IdempotencyState { body: once.body, seq, at_us });
+        Record::Idempotency { key: once.key, body: once.body, seq, at_us }
+    }
+
     /// Takes a command that the journal has under this number. Gives what is to be recorded, and commands that ended
     /// because this one takes their place.
     pub fn accept(&mut self, seq: Seq, new: New) -> (Vec<Record<'static>>, Vec<Ended>) {
@@ -202,6 +248,7 @@ impl Commands {
         }
         let kept = Kept {
             uid: new.uid.to_wire(),
+            at_us: new.now_us,
             deadline_us: new.deadline_us,
             supersedes: new.supersedes,
             attempts: 0,
@@ -209,6 +256,7 @@ impl Commands {
             outcome: None,
         };
         records.push(record(seq, State::Waiting, &kept));
+        records.extend(new.once.map(|once| self.remember(once, seq, new.now_us)));
         self.enqueue(seq, new.uid, new.deadline_us);
         self.all.insert(seq, Command { uid: new.uid, kept });
         (records, ended)
@@ -288,7 +336,7 @@ impl Commands {
     pub fn ended(&self) -> impl Iterator<Item = Ended> {
         self.all.iter().filter_map(|(seq, command)| {
             let outcome = command.kept.outcome.clone()?;
-            Some(Ended { seq: *seq, uid: command.uid, outcome })
+            Some(Ended { seq: *seq, uid: command.uid, at_us: command.kept.at_us, outcome })
         })
     }
 
@@ -300,7 +348,7 @@ impl Commands {
         ended: &mut Vec<Ended>,
     ) {
         let Some(command) = self.all.get_mut(&seq) else { return };
-        let uid = command.uid;
+        let (uid, at_us) = (command.uid, command.kept.at_us);
         let state = outcome.state;
         command.kept.outcome = Some(outcome.clone());
         if let Some(deadline_us) = command.kept.deadline_us {
@@ -321,7 +369,7 @@ impl Commands {
             self.under_way.remove(&uid);
         }
         if self.has_webhook {
-            ended.push(Ended { seq, uid, outcome });
+            ended.push(Ended { seq, uid, at_us, outcome });
         }
     }
 }
@@ -340,7 +388,7 @@ mod tests {
     }
 
     fn new(name: &str) -> New {
-        New { uid: uid(name), deadline_us: None, supersedes: None }
+        New { uid: uid(name), once: None, now_us: 0, deadline_us: None, supersedes: None }
     }
 
     struct World {
@@ -441,6 +489,19 @@ mod tests {
         let over = world.commands.set_webhook(false);
         over.into_iter().for_each(|record| world.small.apply(record));
         assert_eq!(world.small.commands.len(), 0);
+    }
+
+    #[test]
+    fn a_key_means_the_same_command_for_a_day() {
+        let mut world = World::new(false);
+        let once = Once { key: [1; 16], body: [2; 16] };
+        assert_eq!(world.commands.known(&once, 0), None);
+        world.accept(7, New { once: Some(once), now_us: 5, ..new("a") });
+        world.restart(false);
+        assert_eq!(world.commands.known(&once, IDEMPOTENCY_US + 4), Some(Known::Same(7, 5)));
+        assert_eq!(world.commands.known(&Once { body: [3; 16], ..once }, 6), Some(Known::Other));
+        assert_eq!(world.commands.known(&once, IDEMPOTENCY_US + 5), None);
+        assert_eq!(world.commands.known(&Once { key: [9; 16], ..once }, 6), None);
     }
 
     #[test]

@@ -7,7 +7,9 @@ use serde::Serialize;
 
 use super::CallAnswer;
 use super::access_keeper::ReplaceError;
+use super::commands::{CommandRefusal, NewCommand};
 use super::status::Status;
+use crate::journal::stamp::MessageId;
 use crate::wire::{AclItem, Format, GroupName, Uid};
 
 /// A future that may be dropped at any time: what it stood for is then abandoned.
@@ -18,6 +20,8 @@ pub trait Backend: Send + Sync + 'static {
     /// Asks an object. Resolves with its answer, or with one made here: at the latest after `timeout`,
     /// at once with code 0xA0 if the object has no session. Dropping the future abandons the call.
     fn call(&self, uid: Uid, format: Format, payload: Vec<u8>, timeout: Duration) -> Pending<CallAnswer>;
+    /// Queues a command. Resolves with its id once it is on flash.
+    fn queue_command(&self, command: NewCommand) -> Pending<Result<MessageId, CommandRefusal>>;
     /// The group that the access list gives the object; `None`: it is not in the list.
     fn group_of(&self, uid: Uid) -> Option<GroupName>;
     /// Puts this list in place of the one in force; resolves when it is on disk and in force.

@@ -8,16 +8,18 @@ use std::time::Instant;
 use ring::rand::SecureRandom;
 
 use super::WebhookSink;
-use super::http_call::Slot;
+use super::commands::CommandDesk;
+use super::http_call::{CallAnswer, Slot};
 use super::keeping::Log;
 use super::outbox::{Kind, Outbox, Verdict};
 use super::recording;
+use crate::journal::Seq;
 use crate::journal::front::Ticket as Place;
 use crate::router::{
     AccessChange, Answer, CallEnd, CentralSession, ConnectionId, Effects, Fact, LoginRefusal, Queued, Tag,
     Ticket, WebhookRefusal, WebhookRequest,
 };
-use crate::wire::{CloseCode, TOKEN_LEN, Token, Transmission, verdict_byte};
+use crate::wire::{CloseCode, TOKEN_LEN, Token, Transmission, Uid, verdict_byte};
 
 /// The world as the router acts on it, for the time of one command.
 pub struct Dispatch<'a> {
@@ -30,6 +32,9 @@ pub struct Dispatch<'a> {
     /// Whose login is accepted; they hear of it from [`Dispatch::open_sessions`].
     pub admitted: Vec<Arc<Outbox>>,
     pub log: &'a mut Log,
+    pub desk: &'a mut CommandDesk,
+    /// Answers to queued commands.
+    pub command_answers: Vec<(Uid, Seq, CallAnswer)>,
     /// Sessions that began, are kept or ended: to be recorded behind the calls that they had.
     pub sessions: Vec<Fact>,
     /// Where the record of the token lies that is queued next.
@@ -99,6 +104,8 @@ impl Effects for Dispatch<'_> {
     fn answer(&mut self, ticket: Ticket, answer: Answer<'_>) {
         if let Some(slot) = self.slots.remove(&ticket) {
             self.wakes.extend(slot.fill(answer.into()));
+        } else if let Some((uid, seq)) = self.desk.take_call(ticket) {
+            self.command_answers.push((uid, seq, answer.into()));
         }
     }
 
@@ -145,6 +152,7 @@ mod tests {
     fn a_session_begins_behind_all_that_it_is_told_first() {
         let outbox = Arc::new(Outbox::default());
         let mut log = crate::hub::testing::log();
+        let mut desk = CommandDesk::new(Default::default());
         let (mut slots, mut wakes) = (HashMap::new(), Vec::new());
         let mut dispatch = Dispatch {
             connections: &mut HashMap::from([(1, Arc::clone(&outbox))]),
@@ -155,6 +163,8 @@ mod tests {
             central_changed: None,
             admitted: Vec::new(),
             log: &mut log,
+            desk: &mut desk,
+            command_answers: Vec::new(),
             sessions: Vec::new(),
             token: None,
             now: Instant::now(),

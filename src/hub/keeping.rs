@@ -22,7 +22,7 @@ use crate::journal::stamp::{Clock, Stamp};
 use crate::journal::state::Small;
 use crate::journal::stored::Stored;
 use crate::router::{Fact, Router, Serial};
-use crate::wire::GroupName;
+use crate::wire::{GroupName, Uid};
 
 /// How soon something has to be committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +42,8 @@ pub trait Keeper: Send + Sync {
     /// The central's messages from here to below there are not in memory: they are to be read, and given to
     /// [`Hub::give`].
     fn read(&self, from: Seq, below: Seq);
+    /// What this queued command asks is to be read, and given to [`Hub::give_command`].
+    fn read_command(&self, uid: Uid, seq: Seq);
     /// What time it is.
     fn stamp(&self) -> Stamp;
 }
@@ -86,7 +88,7 @@ impl Log {
 
     /// What time it is. When the clock is set for the first time since the start of the machine, the time of everything
     /// before becomes known, and is recorded.
-    fn stamp(&mut self) -> Stamp {
+    pub(super) fn stamp(&mut self) -> Stamp {
         let now = self.keeper.stamp();
         let before = self.clock.replace(now.clock);
         if now.clock == Clock::Synced && before != Some(Clock::Synced) {
@@ -125,7 +127,7 @@ impl Log {
     /// Records how sessions stand, and ahead of it the calls that they had.
     pub(super) fn note_sessions(
         &mut self,
-        sessions: Vec<Fact>,
+        sessions: &[Fact],
         router: &mut Router,
         now: Instant,
         wakes: &mut Vec<Waker>,
@@ -135,7 +137,7 @@ impl Log {
         }
         let clocks = self.clocks(now);
         let calls = router.take_call_changes().into_iter().map(|change| call_record(change, clocks));
-        let sessions = sessions.into_iter().map(|fact| recording::fact_record(fact, clocks));
+        let sessions = sessions.iter().map(|fact| recording::fact_record(*fact, clocks));
         let records: Vec<_> = calls.chain(sessions).collect();
         if !records.is_empty() {
             self.note(&records);
@@ -151,7 +153,7 @@ impl Log {
         }
     }
 
-    fn note(&mut self, records: &[Record<'_>]) -> Option<Ticket> {
+    pub(super) fn note(&mut self, records: &[Record<'_>]) -> Option<Ticket> {
         let now = self.stamp();
         self.front.note_together(records, now).ok()
     }
@@ -167,6 +169,10 @@ impl Log {
     pub(super) fn source(&self) -> Source<'_> {
         let end = if self.durable_only { self.front.durable() } else { self.front.next_seq() };
         Source { front: &self.front, end }
+    }
+
+    pub(super) fn read_command(&self, uid: Uid, seq: Seq) {
+        self.keeper.read_command(uid, seq);
     }
 
     pub(super) fn read(&self, from: Seq) {
@@ -226,8 +232,11 @@ impl Hub {
         let Turn { core, wakes, .. } = &mut turn;
         let log = &mut core.log;
         log.front.committed(batch);
-        log.waiting.durable(log.front.durable_place(), wakes);
-        if core.log.durable_only {
+        let durable = log.front.durable_place();
+        log.waiting.durable(durable, wakes);
+        let is_held_back = log.durable_only;
+        turn.start_durable_commands(durable);
+        if is_held_back {
             turn.pump();
         }
     }

@@ -7,6 +7,7 @@
 pub mod access_file;
 pub mod access_keeper;
 pub mod backend;
+pub mod commands;
 mod dispatch;
 pub mod durable;
 pub mod file_stamp;
@@ -28,17 +29,20 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crate::delivery::central::Central;
+use crate::delivery::commands::{Commands, Outcome};
 use crate::journal::Seq;
 use crate::journal::front::Front;
 use crate::journal::record::{Kind as MessageKind, Message, State, Via};
+use crate::journal::stamp::MessageId;
 use crate::journal::state::Small;
 use crate::limits::TELEMETRY_WINDOW;
 use crate::router::access::AccessList;
 use crate::router::{
-    Command, ConnectionId, Count, Ending, Login, Origin, Queued, Router, Settings, Ticket, WebhookRefusal,
-    WebhookRequest,
+    Command, ConnectionId, Count, Ending, Fact, Login, Origin, Queued, Router, Settings, Ticket,
+    WebhookRefusal, WebhookRequest,
 };
 use crate::wire::{AuthKey, Datagram, Format, Payload, Transmission, Uid};
+use commands::CommandDesk;
 use dispatch::Dispatch;
 use http_call::Slot;
 pub use http_call::{CallAnswer, HttpCall};
@@ -62,12 +66,15 @@ pub trait WebhookSink: Send + Sync {
     fn recall_telemetry(&self) -> Vec<Seq>;
     /// Whether one more telemetry message would be taken.
     fn has_telemetry_room(&self) -> bool;
+    /// Queues the outcome of a command; `false`: no room.
+    fn result(&self, uid: Uid, seq: Seq, id: MessageId, outcome: &Outcome) -> bool;
 }
 
 /// Everything that changes together.
 struct Core {
     router: Router,
     log: Log,
+    desk: CommandDesk,
     central: Central,
     connections: HashMap<ConnectionId, Arc<Outbox>>,
     slots: HashMap<Ticket, Arc<Slot>>,
@@ -111,13 +118,16 @@ impl Hub {
         access: AccessList,
         keeping: Keeping<'_>,
         telemetry_webhook: bool,
+        result_webhook: bool,
     ) -> Arc<Self> {
+        let desk = CommandDesk::new(Commands::new(keeping.small, result_webhook));
         let central = Central::new(telemetry_webhook, keeping.small);
         let small = keeping.small;
         let hub = Arc::new(Self {
             core: Mutex::new(Core {
                 router: Router::new(settings, access),
                 log: Log::new(keeping),
+                desk,
                 central,
                 connections: HashMap::new(),
                 slots: HashMap::new(),
@@ -176,8 +186,15 @@ impl Hub {
     }
 
     /// Puts a new configuration in force.
-    pub fn reconfigure(&self, settings: Settings, durable_only: bool, telemetry_webhook: bool) {
+    pub fn reconfigure(
+        &self,
+        settings: Settings,
+        durable_only: bool,
+        telemetry_webhook: bool,
+        result_webhook: bool,
+    ) {
         let mut turn = self.turn(Instant::now());
+        turn.set_result_webhook(result_webhook);
         turn.core.log.durable_only = durable_only;
         turn.core.central.set_webhook(telemetry_webhook);
         turn.handle(Command::Reconfigure(Box::new(settings)));
@@ -293,14 +310,16 @@ impl Turn<'_> {
             central_changed: None,
             admitted: Vec::new(),
             log: &mut core.log,
+            desk: &mut core.desk,
+            command_answers: Vec::new(),
             sessions: Vec::new(),
             token: None,
             now: self.now,
         };
         work(&mut core.router, self.now, &mut dispatch);
         dispatch.open_sessions();
-        let Dispatch { sessions, central_changed, .. } = dispatch;
-        core.log.note_sessions(sessions, &mut core.router, self.now, &mut self.wakes);
+        let Dispatch { sessions, central_changed, command_answers, .. } = dispatch;
+        core.log.note_sessions(&sessions, &mut core.router, self.now, &mut self.wakes);
         if let Some(session) = central_changed {
             core.central.set_session(session);
             if let (Some(_), Some(webhooks)) = (session, self.hub.webhooks.get()) {
@@ -309,6 +328,16 @@ impl Turn<'_> {
                 }
             }
             self.pump();
+        }
+        for (uid, seq, answer) in command_answers {
+            self.command_answered(uid, seq, answer);
+        }
+        for fact in sessions {
+            match fact {
+                Fact::SessionLive { uid } => self.start_command(uid),
+                Fact::SessionEnded { uid } => self.stop_command(uid),
+                Fact::SessionKept { .. } | Fact::TokenIssued { .. } | Fact::TokensEnded { .. } => {}
+            }
         }
         let next = self.core.router.next_deadline();
         if next.is_some_and(|next| self.core.timer_armed.is_none_or(|armed| next < armed)) {

@@ -12,6 +12,7 @@ use crate::journal::state::Small;
 use crate::journal::writer::Start;
 use crate::router::Settings;
 use crate::router::access::AccessList;
+use crate::wire::Uid;
 
 struct Nobody;
 
@@ -19,6 +20,8 @@ impl Keeper for Nobody {
     fn ring(&self, _: Urgency) {}
 
     fn read(&self, _: Seq, _: Seq) {}
+
+    fn read_command(&self, _: Uid, _: Seq) {}
 
     fn stamp(&self) -> Stamp {
         Stamp { mono_us: 0, wall_us: 0, clock: Clock::Synced }
@@ -47,5 +50,5 @@ fn keeping(small: &Small) -> Keeping<'_> {
 
 /// A hub with nobody connected and no webhooks.
 pub fn hub(settings: Settings, access: AccessList) -> Arc<Hub> {
-    Hub::new(settings, access, keeping(&Small::default()), false)
+    Hub::new(settings, access, keeping(&Small::default()), false, false)
 }

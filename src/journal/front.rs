@@ -9,7 +9,7 @@ use std::fmt;
 use super::Seq;
 use super::record::{self, Message, Record};
 use super::segment::{Batch, BatchHead};
-use super::stamp::Stamp;
+use super::stamp::{JournalId, Stamp};
 use super::stored::Stored;
 use super::writer::Start;
 
@@ -244,6 +244,11 @@ impl Front {
         }
     }
 
+    /// Which journal this is.
+    pub fn journal(&self) -> JournalId {
+        self.start.journal
+    }
+
     /// Which boot this is.
     pub fn boot(&self) -> u32 {
         self.start.boot
@@ -302,7 +307,7 @@ fn size(stored: &Stored) -> usize {
 mod tests {
     use super::*;
     use crate::journal::record::Records;
-    use crate::journal::stamp::{Clock, JournalId};
+    use crate::journal::stamp::Clock;
     use crate::journal::tests::message;
 
     const START: Start =

@@ -14,9 +14,9 @@ use crate::wire::{GroupName, NAME_LEN, Uid};
 /// Telemetry tokens of one object that are remembered; the oldest makes room.
 const TOKENS_MAX: usize = 8;
 /// Keys of commands that are remembered; the oldest makes room.
-const IDEMPOTENCY_MAX: usize = 10_000;
+pub const IDEMPOTENCY_MAX: usize = 10_000;
 /// How long they are, in microseconds.
-const IDEMPOTENCY_US: i64 = 24 * 3_600 * 1_000_000;
+pub const IDEMPOTENCY_US: i64 = 24 * 3_600 * 1_000_000;
 /// Commands that are over and whose end is remembered; the oldest makes room, its end is found by its trace.
 const FINISHED_MAX: usize = 4096;
 /// Ranges of dropped messages that are remembered for traces; the oldest of one cause become one.

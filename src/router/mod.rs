@@ -374,6 +374,12 @@ impl Router {
         Some((name, self.settings.groups.get(&name)?))
     }
 
+    /// Whether an object may be asked this at all: it has a group, whose rules take the payload.
+    pub fn may_be_asked(&self, uid: Uid, payload: Payload<'_>) -> Result<(), Count> {
+        let (_, group) = self.group(uid).ok_or(Count::CallsNotFound)?;
+        Self::takes_payload(group, payload)
+    }
+
     /// Whether the group's rules take this payload.
     fn takes_payload(group: &Group, payload: Payload<'_>) -> Result<(), Count> {
         if payload.data().len() > group.max_payload {

@@ -105,7 +105,10 @@ impl Service {
         };
 
         let has_telemetry_webhook = config.central.webhooks.telemetry.is_some();
-        let hub = Hub::new(settings::router(&config), access, opened.keeping(&config), has_telemetry_webhook);
+        let has_result_webhook = config.central.webhooks.result.is_some();
+        let keeping = opened.keeping(&config);
+        let hub =
+            Hub::new(settings::router(&config), access, keeping, has_telemetry_webhook, has_result_webhook);
         let journal = Arc::new(opened.run(&hub)?);
         let webhooks =
             Webhooks::start(&settings::webhooks(&config)?, &hub).map_err(|error| error.to_string())?;
@@ -196,8 +199,14 @@ impl Service {
         self.certificates.become_like(certificates);
 
         let has_telemetry_webhook = config.central.webhooks.telemetry.is_some();
+        let has_result_webhook = config.central.webhooks.result.is_some();
         let durable_only = config.journal.commit_interval.is_zero();
-        view.hub.reconfigure(settings::router(&config), durable_only, has_telemetry_webhook);
+        view.hub.reconfigure(
+            settings::router(&config),
+            durable_only,
+            has_telemetry_webhook,
+            has_result_webhook,
+        );
         self.journal.reconfigure(&config);
         access.put_in_force();
         view.tcp.set_settings(settings::tcp(&config));

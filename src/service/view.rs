@@ -18,8 +18,11 @@ use crate::endpoint::udp::UdpServer;
 use crate::endpoint::webhook::{Counters, WebhookCounters, Webhooks};
 use crate::hub::access_keeper::{AccessKeeper, ReplaceError};
 use crate::hub::backend::{Backend, ObjectView, Pending, Presence};
+use crate::hub::commands::{CommandRefusal, NewCommand};
+use crate::hub::durable::NeverDurable;
 use crate::hub::status::{Alert, Books, Calls, Disk, Queue, Rates, Sessions, Status};
 use crate::hub::{CallAnswer, Hub, lock};
+use crate::journal::stamp::MessageId;
 use crate::router::access::{AccessEntry, AccessList};
 use crate::router::{Count, Router, SessionState};
 use crate::sys::disk_space;
@@ -289,6 +292,15 @@ impl Backend for View {
         // The API refuses what is longer than a payload may be.
         let payload = Payload::new(format, &payload).unwrap_or(Payload::EMPTY);
         Box::pin(self.hub.call(uid, payload, timeout))
+    }
+
+    fn queue_command(&self, command: NewCommand) -> Pending<Result<MessageId, CommandRefusal>> {
+        let queued = self.hub.queue_command(command);
+        Box::pin(async move {
+            let (id, on_flash) = queued?;
+            on_flash.await.map_err(|NeverDurable| CommandRefusal::NoRoom)?;
+            Ok(id)
+        })
     }
 
     fn group_of(&self, uid: Uid) -> Option<GroupName> {

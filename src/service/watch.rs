@@ -41,6 +41,8 @@ pub async fn every_second(certificates: Arc<Certificates>, view: Arc<View>) {
     loop {
         Timer::after(LOOK_INTERVAL).await;
         view.sample_rates();
+        view.hub.expire_commands();
+        view.hub.send_results();
         match certificates.reload_if_changed() {
             Ok(false) => {}
             Ok(true) => log::info!("event=certificate_reloaded"),

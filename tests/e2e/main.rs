@@ -10,6 +10,7 @@ mod support;
 mod access;
 mod bad_input;
 mod operation;
+mod queued;
 mod sessions;
 mod slow_and_many;
 mod sources;

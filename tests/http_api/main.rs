@@ -11,6 +11,7 @@ mod ingest;
 mod local;
 mod messages;
 mod over_tls;
+mod queued;
 mod refusals;
 mod stream;
 mod world;

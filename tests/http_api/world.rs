@@ -17,9 +17,11 @@ use iotsocketd::hub::CallAnswer;
 use iotsocketd::hub::access_file::{AccessFileCause, AccessFileError};
 use iotsocketd::hub::access_keeper::ReplaceError;
 use iotsocketd::hub::backend::{Backend, ObjectView, Pending, Presence};
+use iotsocketd::hub::commands::{CommandRefusal, NewCommand};
 use iotsocketd::hub::history::History;
 use iotsocketd::hub::intake::Intake;
 use iotsocketd::hub::status::Status;
+use iotsocketd::journal::stamp::MessageId;
 use iotsocketd::net::AllowFrom;
 use iotsocketd::router::access::{AccessFault, AccessRefusal};
 use iotsocketd::wire::{AclItem, AuthKey, Format, GroupName, Uid};
@@ -48,6 +50,7 @@ pub struct FakeHub {
     waiting: Mutex<HashMap<String, smol::channel::Sender<CallAnswer>>>,
     pub lists: Mutex<Vec<Vec<AclItem>>>,
     pub timeouts: Mutex<Vec<Duration>>,
+    pub commands: Mutex<Vec<NewCommand>>,
 }
 
 pub struct TellsWhenDropped(mpsc::Sender<Held>, bool);
@@ -88,6 +91,19 @@ impl Backend for FakeHub {
             _ => made_here(0xA0),
         };
         Box::pin(async { answer })
+    }
+
+    /// Says by the name of the object what becomes of the command.
+    fn queue_command(&self, command: NewCommand) -> Pending<Result<MessageId, CommandRefusal>> {
+        let refusal = match command.supersedes.as_deref() {
+            Some("conflict") => Some(CommandRefusal::Conflict),
+            Some("no room") => Some(CommandRefusal::NoRoom),
+            Some("payload") => Some(CommandRefusal::Payload),
+            _ => None,
+        };
+        self.commands.lock().unwrap().push(command);
+        let id = MessageId::parse("01930a2b-4c5d-7000-8000-000000000000").unwrap();
+        Box::pin(async move { refusal.map_or(Ok(id), Err) })
     }
 
     fn group_of(&self, uid: Uid) -> Option<GroupName> {
@@ -211,6 +227,7 @@ pub fn fake_hub() -> (Arc<FakeHub>, mpsc::Receiver<Held>) {
         waiting: Mutex::default(),
         lists: Mutex::default(),
         timeouts: Mutex::default(),
+        commands: Mutex::default(),
     };
     (Arc::new(hub), held)
 }

@@ -14,6 +14,8 @@ use super::{PATIENCE, Site};
 
 /// A connection to the API.
 pub struct Http {
+    /// Sent with each call.
+    pub header: Option<(String, String)>,
     stream: StreamOwned<ClientConnection, TcpStream>,
     /// What is shown as the bearer; `None`: nothing.
     pub bearer: Option<String>,
@@ -58,7 +60,7 @@ impl Http {
         let tls = ClientConnection::new(Arc::new(config), name).unwrap();
         let mut stream = StreamOwned::new(tls, socket);
         stream.flush()?;
-        Ok(Self { stream, bearer: Some(key_to_hex(&site.central_key())) })
+        Ok(Self { header: None, stream, bearer: Some(key_to_hex(&site.central_key())) })
     }
 
     pub fn post(&mut self, path: &str, body: &[u8]) -> Reply {
@@ -79,6 +81,9 @@ impl Http {
         let mut call = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
         if let Some(bearer) = &self.bearer {
             call += &format!("Authorization: Bearer {bearer}\r\n");
+        }
+        if let Some((name, value)) = &self.header {
+            call += &format!("{name}: {value}\r\n");
         }
         if method == "POST" {
             call += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());

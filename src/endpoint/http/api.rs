@@ -15,7 +15,7 @@ use super::ingest::{Doors, Ingest, Visit};
 use super::messages::{Follow, Recall};
 use super::reply::Reply;
 use super::routes::{self, BodyRoute, Route};
-use super::{metrics, query};
+use super::{commands, metrics, query};
 use crate::endpoint::refusals::Refusals;
 use crate::hub::CallAnswer;
 use crate::hub::access_keeper::ReplaceError;
@@ -131,7 +131,10 @@ pub struct Expected {
 /// What a body is awaited for.
 #[derive(Debug)]
 enum Awaited {
-    Post(BodyRoute),
+    Request,
+    Acl,
+    /// With its Idempotency-Key.
+    Command(Option<String>),
     Ingest(Box<Visit>),
 }
 
@@ -268,11 +271,15 @@ impl Api {
             }
             Route::Post(route) => {
                 let limit = match route {
-                    BodyRoute::Request => settings.max_body,
+                    BodyRoute::Request | BodyRoute::Command => settings.max_body,
                     BodyRoute::Acl => settings.max_acl,
                 };
                 routes::check_body(head, routes::is_json, limit)?;
-                let route = Awaited::Post(route);
+                let route = match route {
+                    BodyRoute::Request => Awaited::Request,
+                    BodyRoute::Acl => Awaited::Acl,
+                    BodyRoute::Command => Awaited::Command(commands::idempotency_key(head.headers)?),
+                };
                 Ok(Decision::Body(Expected { route, key: Arc::clone(key), settings, limit }))
             }
             Route::Ingest(_, tail) => {
@@ -288,7 +295,7 @@ impl Api {
     /// What a whole body leads to. Dropping the future abandons the call.
     pub async fn finish(&self, expected: Expected, body: impl AsRef<[u8]>) -> Result<Reply, ApiError> {
         match expected.route {
-            Awaited::Post(BodyRoute::Request) => {
+            Awaited::Request => {
                 let request = body::call_request(body.as_ref(), expected.settings.max_wait)?;
                 self.check_sees(&expected.key, request.uid)?;
                 let CallRequest { uid, timeout, format, payload } = request;
@@ -297,7 +304,14 @@ impl Api {
                 drop((body, expected));
                 answer_reply(&answer.await)
             }
-            Awaited::Post(BodyRoute::Acl) => {
+            Awaited::Command(once) => {
+                let command = commands::read(body.as_ref(), &expected.key.name, once.as_deref())?;
+                self.check_known(&expected.key, command.uid)?;
+                let queued = self.backend.queue_command(command);
+                drop(body);
+                commands::reply(queued.await)
+            }
+            Awaited::Acl => {
                 let items = body::access_list(body.as_ref())?;
                 let replaced = self.backend.replace_access(items);
                 drop((body, expected));
@@ -373,6 +387,12 @@ impl Api {
             query::decode(encoded).and_then(|text| Uid::parse(&text).ok()).ok_or_else(unknown_object)?;
         self.check_sees(key, uid)?;
         self.backend.object(uid).map(|object| Reply::json(200, &object)).ok_or_else(unknown_object)
+    }
+
+    /// A command is for an object of the access list.
+    fn check_known(&self, key: &ApiKey, uid: Uid) -> Result<(), ApiError> {
+        let sees = self.backend.group_of(uid).is_some_and(|group| key.sees(group));
+        if sees { Ok(()) } else { Err(unknown_object()) }
     }
 
     /// A key of some groups does not learn which other objects there are. For a key of all groups an unknown

@@ -31,6 +31,34 @@ pub struct CallRequest {
     pub payload: Vec<u8>,
 }
 
+/// What `POST /v1/commands` asks.
+pub struct CommandRequest {
+    /// The object.
+    pub uid: Uid,
+    /// What the payload is.
+    pub format: Format,
+    /// At most 65,535 bytes.
+    pub payload: Vec<u8>,
+    /// How long it may wait.
+    pub deadline: Option<Duration>,
+    /// Which earlier commands it takes the place of.
+    pub supersedes: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RawCommand<'a> {
+    #[serde(rename = "UID", borrow)]
+    uid: &'a RawValue,
+    #[serde(rename = "Deadline", borrow, default)]
+    deadline: Option<&'a RawValue>,
+    #[serde(rename = "Supersedes", borrow, default)]
+    supersedes: Option<&'a RawValue>,
+    #[serde(rename = "Payload", borrow)]
+    payload: &'a RawValue,
+    #[serde(rename = "Format", borrow)]
+    format: &'a RawValue,
+}
+
 #[derive(Deserialize)]
 struct RawCall<'a> {
     #[serde(rename = "UID", borrow)]
@@ -62,24 +90,60 @@ pub fn call_request(body: &[u8], max_wait: Duration) -> Result<CallRequest, ApiE
         ));
     }
     let raw: RawCall<'_> = parse(text)?;
-    let uid = string(raw.uid).ok_or_else(|| ApiError::content("\"UID\" must be a string"))?;
-    let uid =
-        Uid::parse(&uid).map_err(|error| ApiError::content(format!("\"UID\" {} {error}", shown(&uid))))?;
-    if uid.is_central() {
-        return Err(ApiError::content("\"UID\" must not be empty: the empty UID is the central's own"));
-    }
+    let uid = object(raw.uid)?;
     let timeout = match raw.timeout {
         None => max_wait,
         Some(raw) => seconds(raw.get())
             .ok_or_else(|| ApiError::content("\"Timeout\" must be a whole number of seconds above 0"))?
             .min(max_wait),
     };
-    let format = string(raw.format)
+    let (format, payload) = payload(raw.format, raw.payload)?;
+    Ok(CallRequest { uid, timeout, format, payload })
+}
+
+/// Reads the body of `POST /v1/commands`.
+pub fn command_request(body: &[u8]) -> Result<CommandRequest, ApiError> {
+    let text = utf8(body)?;
+    if !text.trim_ascii_start().starts_with('{') {
+        return Err(ApiError::content(
+            "the body must be a JSON object with \"UID\", \"Payload\" and \"Format\"",
+        ));
+    }
+    let raw: RawCommand<'_> = parse(text)?;
+    let deadline = raw.deadline.map(|raw| {
+        seconds(raw.get())
+            .ok_or_else(|| ApiError::content("\"Deadline\" must be a whole number of seconds above 0"))
+    });
+    let supersedes = raw.supersedes.map(|raw| {
+        string(raw).map(Cow::into_owned).ok_or_else(|| ApiError::content("\"Supersedes\" must be a string"))
+    });
+    let (format, payload) = payload(raw.format, raw.payload)?;
+    Ok(CommandRequest {
+        uid: object(raw.uid)?,
+        format,
+        payload,
+        deadline: deadline.transpose()?,
+        supersedes: supersedes.transpose()?,
+    })
+}
+
+fn object(raw: &RawValue) -> Result<Uid, ApiError> {
+    let uid = string(raw).ok_or_else(|| ApiError::content("\"UID\" must be a string"))?;
+    let uid =
+        Uid::parse(&uid).map_err(|error| ApiError::content(format!("\"UID\" {} {error}", shown(&uid))))?;
+    if uid.is_central() {
+        return Err(ApiError::content("\"UID\" must not be empty: the empty UID is the central's own"));
+    }
+    Ok(uid)
+}
+
+fn payload(format: &RawValue, payload: &RawValue) -> Result<(Format, Vec<u8>), ApiError> {
+    let format = string(format)
         .and_then(|name| Format::from_name(&name))
         .ok_or_else(|| ApiError::content("\"Format\" must be \"JSON\", \"ASCII\", \"UTF8\" or \"BINARY\""))?;
-    let payload = payload_json::from_json(format, raw.payload)
-        .map_err(|mistake| ApiError::content(mistake.to_string()))?;
-    Ok(CallRequest { uid, timeout, format, payload })
+    let payload =
+        payload_json::from_json(format, payload).map_err(|mistake| ApiError::content(mistake.to_string()))?;
+    Ok((format, payload))
 }
 
 /// Reads the body of `POST /acl`. Whether the groups exist and no UID stands twice is the access list's business.

@@ -11,6 +11,7 @@
 pub mod api;
 pub mod auth;
 mod body;
+mod commands;
 mod error;
 mod events;
 mod guarded;

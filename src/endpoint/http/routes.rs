@@ -9,6 +9,7 @@ use super::error::{ApiError, Cause};
 pub(super) enum BodyRoute {
     Request,
     Acl,
+    Command,
 }
 
 /// Everything that there is.
@@ -35,6 +36,7 @@ pub(super) fn find(path: &str) -> Option<Route<'_>> {
     match path {
         "/request" => Some(Route::Post(BodyRoute::Request)),
         "/acl" => Some(Route::Post(BodyRoute::Acl)),
+        "/v1/commands" => Some(Route::Post(BodyRoute::Command)),
         "/v1/objects" => Some(Route::Objects),
         "/v1/messages" => Some(Route::Messages),
         "/v1/stream" => Some(Route::Stream),
@@ -82,7 +84,7 @@ pub(super) fn right(route: &Route<'_>) -> Option<Right> {
         Route::Metrics | Route::Status | Route::Objects | Route::Object(_) => Some(Right::Read),
         Route::Messages | Route::Message(_) | Route::Stream => Some(Right::Read),
         Route::Ingest(..) => Some(Right::Ingest),
-        Route::Post(BodyRoute::Request) => Some(Right::Request),
+        Route::Post(BodyRoute::Request | BodyRoute::Command) => Some(Right::Request),
         Route::Post(BodyRoute::Acl) => Some(Right::Admin),
     }
 }

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
 
 use super::{Answer, Failure, Outcomes, Pool, Refused, Settings, SettingsError};
+use crate::delivery::commands::Outcome;
 use crate::hub::{Hub, WebhookSink, lock};
 use crate::journal::Seq;
+use crate::journal::stamp::MessageId;
 use crate::router::{Serial, WebhookRefusal, WebhookRequest};
 use crate::wire::{Format, Payload, Uid};
 
@@ -71,6 +73,15 @@ impl WebhookSink for Webhooks {
     fn has_telemetry_room(&self) -> bool {
         self.pool.room() > 0
     }
+
+    fn result(&self, uid: Uid, seq: Seq, id: MessageId, outcome: &Outcome) -> bool {
+        let id = id.to_string();
+        let queued = match outcome.payload() {
+            Some((format, data)) => self.pool.result(uid, seq, &id, outcome.code, format, data),
+            None => self.pool.result(uid, seq, &id, outcome.code, Format::Json, *b"null"),
+        };
+        queued.is_ok()
+    }
 }
 
 impl Outcomes for ToHub {
@@ -103,6 +114,9 @@ impl Outcomes for ToHub {
         }
     }
 
-    /// Results of queued commands are not sent yet: nothing hands one over.
-    fn result_delivered(&self, _seq: u64) {}
+    fn result_delivered(&self, seq: u64) {
+        if let Some(hub) = self.hub.upgrade() {
+            hub.result_delivered(seq);
+        }
+    }
 }

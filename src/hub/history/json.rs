@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use super::{MessageView, TraceEvent};
+use super::{Kind, MessageView, TraceEvent};
 use crate::payload_json::{write_json, write_string};
 use crate::wire::Format;
 
@@ -41,7 +41,8 @@ impl MessageView {
             write_string(out, source);
         }
         if let Some(network) = &self.network {
-            out.push_str(",\"network\":");
+            // Of a call it says how that went.
+            out.push_str(if self.kind == Kind::Request { ",\"call\":" } else { ",\"network\":" });
             write_on_one_line(out, Format::Json, network);
         }
         if let Some(trace) = &self.trace {
@@ -76,6 +77,15 @@ impl TraceEvent {
             out.push_str(",\"reason\":");
             write_string(out, reason);
         }
+        if let Some(answer) = &self.answer {
+            let given = match crate::payload_json::is_valid(answer.format, &answer.data) {
+                true => answer.format,
+                false => Format::Binary,
+            };
+            let _written =
+                write!(out, ",\"code\":{},\"format\":\"{}\",\"payload\":", answer.code, given.name());
+            write_on_one_line(out, given, &answer.data);
+        }
         out.push('}');
     }
 }
@@ -102,7 +112,7 @@ fn write_time(out: &mut String, time_us: i64) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Clock, Kind, MessageId, Outcome, State, Via};
+    use super::super::{Clock, MessageId, Outcome, State, Via};
     use super::*;
     use crate::wire::{GroupName, Uid};
 
@@ -160,6 +170,7 @@ mod tests {
             to: to.map(str::to_owned),
             attempt,
             reason: reason.map(str::to_owned),
+            answer: None,
         };
         full.trace = Some(vec![
             event(Outcome::Received, None, None, None),

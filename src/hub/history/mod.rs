@@ -172,6 +172,26 @@ pub struct TraceEvent {
     pub attempt: Option<u32>,
     /// Why.
     pub reason: Option<String>,
+    /// What the object answered to a queued command.
+    pub answer: Option<Answer>,
+}
+
+/// An object's answer.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Its response code.
+    pub code: u8,
+    /// What its payload claims to be.
+    pub format: Format,
+    /// What it carried.
+    pub data: Vec<u8>,
+}
+
+/// Shows how long the payload is and none of it.
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Answer({}, {} bytes)", self.code, self.data.len())
+    }
 }
 
 /// Why there is no answer.

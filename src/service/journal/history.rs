@@ -5,9 +5,11 @@ use std::sync::Arc;
 use super::seen::{Newest, Seen};
 use super::worker::{Busy, Worker};
 use crate::delivery::central;
+use crate::delivery::commands::Kept;
 use crate::hub::backend::Pending;
 use crate::hub::history::{
-    History, HistoryError, MessageId, MessageQuery, MessageView, Outcome, Page, State, TraceEvent,
+    Answer, History, HistoryError, Kind, MessageId, MessageQuery, MessageView, Outcome, Page, State,
+    TraceEvent,
 };
 use crate::journal::Seq;
 use crate::journal::error::JournalError;
@@ -70,6 +72,11 @@ impl History for Records {
             if for_central {
                 events.extend(end_at_central(reader, seen, &view)?);
             }
+            if view.kind == Kind::Command {
+                let (state, end) = end_of_command(reader, seen, &view)?;
+                view.state = state;
+                events.extend(end);
+            }
             view.trace = Some(events);
             Ok(Some(view))
         })
@@ -86,6 +93,9 @@ fn state(seen: &Seen, message: &MessageView) -> State {
     if message.state != State::Waiting {
         return message.state;
     }
+    if message.kind == Kind::Command {
+        return seen.finished.get(&message.seq).copied().unwrap_or(State::Waiting);
+    }
     let dropped = seen.drops.iter().find(|drop| (drop.from..=drop.to).contains(&message.seq));
     if let Some(drop) = dropped {
         return if drop.cause == Cause::Expired { State::Expired } else { State::Dropped };
@@ -97,7 +107,7 @@ fn state(seen: &Seen, message: &MessageView) -> State {
 }
 
 fn event(event: Outcome, time_us: i64) -> TraceEvent {
-    TraceEvent { time_us, event, to: None, attempt: None, reason: None }
+    TraceEvent { time_us, event, to: None, attempt: None, reason: None, answer: None }
 }
 
 /// What the central had to do with a message in the end, if it came to an end.
@@ -130,4 +140,45 @@ fn end_at_central(
         reason: reason.map(str::to_owned),
         ..event(outcome, time_us)
     }))
+}
+
+/// What became of a queued command, with the object's answer.
+fn end_of_command(
+    reader: &mut Reader<Disk>,
+    seen: &Seen,
+    message: &MessageView,
+) -> Result<(State, Vec<TraceEvent>), JournalError> {
+    let seq = message.seq;
+    let is_over = |small: &Small| {
+        let kept = small.commands.get(&seq).and_then(|state| Kept::decode(&state.data));
+        kept.is_none_or(|kept| kept.outcome().is_some())
+    };
+    let ended = reader.first_note(&seen.catalog, seq, is_over, |record| match record {
+        Record::Command { seq: of, data, .. } if of == seq => {
+            Kept::decode(&data).filter(|kept| kept.outcome().is_some())
+        }
+        _ => None,
+    })?;
+    let Some((kept, time_us)) = ended else { return Ok((State::Waiting, Vec::new())) };
+    let mut events = Vec::new();
+    if let Some((attempt, sent_us)) = kept.sent() {
+        let to = Some(message.uid.as_str().to_owned());
+        events.push(TraceEvent { to, attempt: Some(attempt), ..event(Outcome::Sent, sent_us) });
+    }
+    let Some(outcome) = kept.outcome() else { return Ok((State::Waiting, events)) };
+    let (what, reason) = match outcome.state {
+        State::Delivered => (Outcome::Delivered, None),
+        State::Expired => (Outcome::Expired, Some("its deadline passed")),
+        _ => (Outcome::Dropped, Some("a newer command took its place")),
+    };
+    let answer =
+        outcome.payload().map(|(format, data)| Answer { code: outcome.code, format, data: data.to_vec() });
+    let reason = reason.map(str::to_owned);
+    events.push(TraceEvent {
+        to: Some(message.uid.as_str().to_owned()),
+        reason,
+        answer,
+        ..event(what, time_us)
+    });
+    Ok((outcome.state, events))
 }

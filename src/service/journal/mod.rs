@@ -35,6 +35,7 @@ use crate::journal::writer::{Settings, Writer};
 use crate::journal::{OnFull, Seq};
 use crate::limits::{JOURNAL_PENDING_MAX, JOURNAL_TAIL_MAX};
 use crate::logfmt::Quoted;
+use crate::wire::Uid;
 use bell::Bell;
 use clock::WallClock;
 pub use history::Records;
@@ -85,6 +86,8 @@ struct Shared {
     refill: Worker,
     /// What of that was asked for last: from which number, below which. What was asked before is no longer wanted.
     wanted: Arc<Mutex<Option<(Seq, Seq)>>>,
+    /// Queued commands that are wanted.
+    commands: Arc<Mutex<VecDeque<(Uid, Seq)>>>,
 }
 
 /// How the journal is, for alerts.
@@ -119,6 +122,7 @@ impl Opened {
             hub: OnceLock::new(),
             refill: Worker::start("journal-refill", &folder, &newest)?,
             wanted: Arc::default(),
+            commands: Arc::default(),
             newest,
             folder,
         });
@@ -195,6 +199,23 @@ impl Keeper for Shared {
             let (page, to) = read_page(reader, seen, from, below);
             if let Some(hub) = hub.upgrade() {
                 hub.give(from, page, to);
+            }
+        });
+    }
+
+    fn read_command(&self, uid: Uid, seq: Seq) {
+        let Some(hub) = self.hub.get().cloned() else { return };
+        lock(&self.commands).push_back((uid, seq));
+        let commands = Arc::clone(&self.commands);
+        // No room: one that waits there already reads all that are wanted.
+        let _queued = self.refill.ask(move |reader, seen| {
+            let wanted = std::mem::take(&mut *lock(&commands));
+            for (uid, seq) in wanted {
+                let asked = reader.get(&seen.catalog, seq).ok().flatten();
+                let asked = asked.map(|stored| (stored.message.format, stored.message.payload.into_owned()));
+                if let Some(hub) = hub.upgrade() {
+                    hub.give_command(uid, seq, asked);
+                }
             }
         });
     }

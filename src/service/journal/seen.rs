@@ -9,6 +9,7 @@ use crate::hub::lock;
 use crate::journal::Seq;
 use crate::journal::catalog::Catalog;
 use crate::journal::medium::Medium;
+use crate::journal::record::State;
 use crate::journal::state::{CursorState, Drop};
 use crate::journal::writer::Writer;
 
@@ -21,30 +22,37 @@ pub struct Seen {
     pub cursors: BTreeMap<String, CursorState>,
     /// What had to go undelivered.
     pub drops: Vec<Drop>,
+    /// The newest commands that are over, and how they ended.
+    pub finished: BTreeMap<Seq, State>,
 }
 
 impl Seen {
     /// As of the writer's last commit.
     pub fn of<M: Medium>(writer: &Writer<M>) -> Self {
         let small = writer.small();
-        Self { catalog: writer.catalog(), cursors: small.cursors.clone(), drops: small.drops.clone() }
+        Self {
+            catalog: writer.catalog(),
+            cursors: small.cursors.clone(),
+            drops: small.drops.clone(),
+            finished: small.finished.clone(),
+        }
     }
 }
 
 #[derive(Debug)]
-struct State {
+struct Held {
     seen: Arc<Seen>,
     waiting: Vec<Waker>,
 }
 
 /// The newest of it.
 #[derive(Debug)]
-pub struct Newest(Mutex<State>);
+pub struct Newest(Mutex<Held>);
 
 impl Newest {
     /// To begin with.
     pub fn new(seen: Seen) -> Self {
-        Self(Mutex::new(State { seen: Arc::new(seen), waiting: Vec::new() }))
+        Self(Mutex::new(Held { seen: Arc::new(seen), waiting: Vec::new() }))
     }
 
     /// Something was committed.

@@ -12,7 +12,9 @@ use iotsocketd::endpoint::http::ingest::Doors;
 use iotsocketd::hub::CallAnswer;
 use iotsocketd::hub::access_keeper::ReplaceError;
 use iotsocketd::hub::backend::{Backend, ObjectView, Pending};
+use iotsocketd::hub::commands::{CommandRefusal, NewCommand};
 use iotsocketd::hub::status::Status;
+use iotsocketd::journal::stamp::MessageId;
 use iotsocketd::limits::ACL_ITEMS_MAX;
 use iotsocketd::net::AllowFrom;
 use iotsocketd::payload_json;
@@ -40,6 +42,10 @@ impl Backend for Shared {
         assert!(timeout > Duration::ZERO && timeout <= MAX_WAIT);
         *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((uid, format, payload.clone()));
         Box::pin(async move { CallAnswer { code: 0, format, payload, made_here: false } })
+    }
+
+    fn queue_command(&self, _: NewCommand) -> Pending<Result<MessageId, CommandRefusal>> {
+        Box::pin(async { Err(CommandRefusal::NoRoom) })
     }
 
     fn group_of(&self, _: Uid) -> Option<GroupName> {
