@@ -46,7 +46,9 @@ impl World {
                 }
             }
             74..=88 => self.answer(),
-            89..=91 => self.forge(),
+            89..=90 => self.forge(),
+            91 if self.rng.chance(20) => self.restart(),
+            91 => self.commit(),
             92..=94 => self.webhook_ends(),
             95..=97 => self.datagram(),
             98 if self.rng.chance(40) => self.change_access(),
@@ -282,13 +284,16 @@ impl World {
                 self.revoke(object, &mut expected);
             }
         }
-        let items = access.iter().enumerate().filter_map(|(object, entry)| {
+        self.turn(Command::ReplaceAccess(self.access_list()), expected, Case::default());
+    }
+
+    pub(super) fn access_list(&self) -> AccessList {
+        let items = self.access.iter().enumerate().filter_map(|(object, entry)| {
             let entry = (*entry)?;
             let uid = self.peers[object].uid;
             Some(AclItem { group: group_name(entry.group), uid, key: key(entry.key) })
         });
-        let list = AccessList::build(items, |_| true).unwrap();
-        self.turn(Command::ReplaceAccess(list), expected, Case::default());
+        AccessList::build(items, |_| true).unwrap()
     }
 
     fn reconfigure(&mut self) {

@@ -68,6 +68,8 @@ impl World {
             void_at: 0,
             received: 0,
             hidden_at: 0,
+            told: 0,
+            is_older_than_restart: false,
         });
         let len = self.ledger.calls[id].wire_len();
         let is_twice = match asker {

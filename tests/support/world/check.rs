@@ -38,8 +38,9 @@ impl World {
                 What::Token
             }
             Transmission::Request { uid, number, payload } => {
-                assert!(matches!(tag, Tag::Request(_)));
+                let Tag::Request(serial) = tag else { panic!("a request with the mark {tag:?}") };
                 let id = asked_in(payload.data());
+                self.serials.insert(serial, id);
                 self.request(to, id, uid, number, is_resumed, last_hidden);
                 assert_eq!(payload.data(), self.ledger.calls[id].data, "bent on its way");
                 if !is_resumed {
@@ -215,6 +216,7 @@ impl World {
             call.went_by_webhook = true;
             call.deadline = self.now + timeout;
             self.webhook.push((id, serial));
+            self.serials.insert(serial, id);
         }
     }
 

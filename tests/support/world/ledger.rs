@@ -71,6 +71,10 @@ pub struct Call {
     pub received: u32,
     /// When it began to wait out of sight.
     pub hidden_at: u64,
+    /// How often its end was told for the record.
+    pub told: u32,
+    /// The concentrator was started anew since.
+    pub is_older_than_restart: bool,
 }
 
 impl Call {

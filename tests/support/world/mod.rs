@@ -1,11 +1,13 @@
 //! A world around the router: peers, callers, webhooks and a clock, all driven by one random number generator.
 //!
 //! The world keeps books of its own: `ledger` knows every call, [`World`] knows how each peer stands, and `check`
-//! holds each thing that the router does against them. `acts` and `asks` are what may happen.
+//! holds each thing that the router does against them. `acts` and `asks` are what may happen; `flash` is what a
+//! restart finds.
 
 mod acts;
 mod asks;
 mod check;
+mod flash;
 mod ledger;
 mod peers;
 mod rng;
@@ -22,6 +24,7 @@ use iotsocketd::router::{
 use iotsocketd::wire::{AuthKey, GroupName, Token, Uid};
 
 use crate::effects::Recorder;
+use flash::Flash;
 use ledger::{Asker, CallId, Ledger, PeerId};
 use rng::Rng;
 
@@ -114,6 +117,10 @@ pub struct World {
     by_uid: HashMap<Uid, PeerId>,
     conns: BTreeMap<ConnectionId, Conn>,
     ledger: Ledger,
+    /// What a restart would find.
+    flash: Flash,
+    /// Calls by the serial that the router gave them.
+    serials: HashMap<Serial, CallId>,
     /// Calls that the webhook has.
     webhook: Vec<(CallId, Serial)>,
     all_tokens: Vec<Token>,
@@ -166,7 +173,7 @@ fn settings() -> Settings {
         request_timeout: Duration::from_secs(5),
         keep_session: Duration::from_secs(10),
         webhook_timeout: Some(Duration::from_secs(3)),
-        calls: CallRecords::Headers,
+        calls: CallRecords::All,
         telemetry_allow_from: AllowFrom::default(),
         groups: [group, strict, mute].into_iter().enumerate().map(|(n, g)| (group_name(n), g)).collect(),
     }
@@ -175,6 +182,7 @@ fn settings() -> Settings {
 impl World {
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
+        let now = Instant::now();
         let settings = settings();
         let uid = |peer| Uid::parse(&if peer == 0 { String::new() } else { format!("o{peer}") }).unwrap();
         let peers: Vec<_> = (0..=OBJECTS)
@@ -194,7 +202,7 @@ impl World {
             step: 0,
             is_fat: rng.chance(15),
             rng,
-            now: Instant::now(),
+            now,
             router: Router::new(settings.clone(), Default::default()),
             recorder: Recorder::default(),
             settings,
@@ -203,6 +211,8 @@ impl World {
             peers,
             conns: BTreeMap::new(),
             ledger: Ledger::default(),
+            flash: Flash::new(now),
+            serials: HashMap::new(),
             webhook: Vec::new(),
             all_tokens: Vec::new(),
             last_connection: 0,
@@ -253,6 +263,7 @@ impl World {
                 Asker::Http(_) => call.is_void,
             };
             let expected = if is_gone { 0..=1 } else { 1..=1 };
+            assert!(call.told == 1 || call.is_older_than_restart, "told {} times: {call:?}", call.told);
             assert!(expected.contains(&call.received), "call {id} got {} answers: {call:?}", call.received);
         }
         self.check_books();

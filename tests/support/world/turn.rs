@@ -26,6 +26,7 @@ impl World {
     pub(super) fn turn(&mut self, command: Command<'_>, mut expected: Vec<Effect>, case: Case) {
         self.event += 1;
         self.router.handle(self.now, command, &mut self.recorder);
+        self.gather();
         self.expire();
         let effects = std::mem::take(&mut self.recorder.effects);
         let mut last_hidden = 0;
