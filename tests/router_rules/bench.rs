@@ -3,10 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
+use iotsocketd::hub::recording::{Clocks, call_record, fact_record, restored};
+use iotsocketd::journal::state::Small;
 use iotsocketd::net::AllowFrom;
 use iotsocketd::router::access::AccessList;
 use iotsocketd::router::{
-    CallRecords, Command, ConnectionId, Ending, Group, Login, Origin, Queued, Router, Settings, Tag, Ticket,
+    CallChange, CallRecords, Command, ConnectionId, Ending, Fact, Group, Login, Origin, Queued, Router,
+    Serial, Settings, Tag, Ticket,
 };
 use iotsocketd::wire::{
     AclItem, AuthKey, Datagram, Decoded, Format, GroupName, Payload, Token, Transmission, Uid,
@@ -41,6 +44,12 @@ pub struct Bench {
     pub raw: Vec<Effect>,
     /// Tokens in the order they were sent.
     pub tokens: Vec<Token>,
+    /// Facts since this was emptied last.
+    pub facts: Vec<Fact>,
+    /// What a restart would find.
+    pub flash: Small,
+    access: AccessList,
+    beginning: Instant,
     last: ConnectionId,
 }
 
@@ -104,13 +113,19 @@ impl Bench {
 
     pub fn with(settings: Settings) -> Self {
         let items = [item("a", "plain"), item("b", "plain"), item("m", "meters")];
+        let access = AccessList::build(items, |_| true).unwrap();
+        let now = Instant::now();
         Self {
-            now: Instant::now(),
-            router: Router::new(settings.clone(), AccessList::build(items, |_| true).unwrap()),
+            now,
+            router: Router::new(settings.clone(), access.clone()),
             recorder: Recorder::default(),
             settings,
             raw: Vec::new(),
             tokens: Vec::new(),
+            facts: Vec::new(),
+            flash: Small::default(),
+            access,
+            beginning: now,
             last: 0,
         }
     }
@@ -125,6 +140,7 @@ impl Bench {
     /// Does something; says what came of it.
     pub fn handle(&mut self, command: Command<'_>) -> Vec<Seen> {
         self.router.handle(self.now, command, &mut self.recorder);
+        self.gather();
         self.raw = std::mem::take(&mut self.recorder.effects);
         let mut tokens = Vec::new();
         let seen = self.raw.iter().filter_map(|effect| seen(effect, &mut tokens)).collect();
@@ -194,6 +210,50 @@ impl Bench {
         self.router.telemetry(self.now, &datagram, source).is_ok()
     }
 
+    fn clocks(&self) -> Clocks {
+        let passed = self.now.duration_since(self.beginning).as_micros() as i64;
+        Clocks { now: self.now, wall_us: 1_795_287_162_000_000 + passed }
+    }
+
+    /// Facts come on flash as they are told; calls ahead of those of sessions.
+    fn gather(&mut self) {
+        let facts = std::mem::take(&mut self.recorder.facts);
+        if facts.iter().any(Fact::is_of_session) {
+            self.commit();
+        }
+        for fact in &facts {
+            self.flash.apply(fact_record(*fact, self.clocks()));
+        }
+        self.facts.extend(facts);
+    }
+
+    /// What changed in calls comes on flash.
+    pub fn commit(&mut self) -> Vec<CallChange> {
+        let changes = self.router.take_call_changes();
+        for change in &changes {
+            self.flash.apply(call_record(change.clone(), self.clocks()));
+        }
+        changes
+    }
+
+    /// The process is killed, and started so much later with the settings of now.
+    pub fn restart_after(&mut self, time: Duration) {
+        self.restart_with(time, 0, self.access.clone());
+    }
+
+    /// The same with another access list, and a floor for serials.
+    pub fn restart_with(&mut self, time: Duration, floor: Serial, access: AccessList) {
+        self.now += time;
+        self.facts.clear();
+        let (found, unreadable) = restored(&self.flash, self.clocks(), floor);
+        assert!(unreadable.is_empty());
+        self.router = Router::new(self.settings.clone(), access);
+        self.router.restore(self.now, found, &mut self.recorder);
+        assert_eq!(self.recorder.effects, [], "nobody is there");
+        self.recorder.outstanding.clear();
+        self.gather();
+    }
+
     pub fn reconfigure(&mut self, change: impl FnOnce(&mut Settings)) -> Vec<Seen> {
         change(&mut self.settings);
         self.handle(Command::Reconfigure(Box::new(self.settings.clone())))
@@ -201,6 +261,7 @@ impl Bench {
 
     pub fn replace_access(&mut self, items: &[AclItem]) -> Vec<Seen> {
         let list = AccessList::build(items.iter().copied(), |_| true).unwrap();
+        self.access = list.clone();
         self.handle(Command::ReplaceAccess(list))
     }
 }

@@ -5,6 +5,8 @@ mod bench;
 mod calls;
 #[path = "../support/effects.rs"]
 mod effects;
+mod records;
 mod requests;
+mod restarts;
 mod sessions;
 mod telemetry;

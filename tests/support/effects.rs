@@ -79,6 +79,11 @@ impl Effects for Recorder {
     }
 
     fn reply(&mut self, to: ConnectionId, tag: Tag, transmission: Transmission<'_>) {
+        if let Transmission::Token(sent) = transmission {
+            let is_known =
+                matches!(self.facts.last(), Some(Fact::TokenIssued { token, .. }) if *token == sent);
+            assert!(is_known, "a token is sent that a restart would not know");
+        }
         self.queue(to, tag, encode(transmission));
     }
 
