@@ -284,7 +284,8 @@ impl World {
             Way::Session => self.settings.request_timeout,
             Way::Webhook => self.settings.webhook_timeout.unwrap_or_default(),
         };
-        assert_eq!(about.deadline, call.deadline, "another deadline was recorded");
+        // One that an earlier restart cut is recorded as it was.
+        assert!(about.deadline >= call.deadline, "another deadline was recorded");
         call.deadline = about.deadline.min(self.now + timeout);
         call.session = self.peers[asker].session;
         (call.is_void, call.is_shown, call.is_due, call.accepted, call.received) =
