@@ -103,7 +103,9 @@ impl World {
                 }
                 PendingCall::Answer { to, waits } => {
                     let (_, number) = answer_in(&waits);
-                    answers.insert((self.by_uid[&to], number));
+                    let to = self.by_uid[&to];
+                    assert!(self.is_out_of_sight(Asker::Peer(to)), "recorded, and nobody is awaited");
+                    answers.insert((to, number));
                     continue;
                 }
             };
@@ -115,6 +117,7 @@ impl World {
             let Asker::Peer(peer) = call.asker else { continue };
             match pending.get(&(peer, call.number)) {
                 Some(is_waiting) => {
+                    assert_ne!(call.place, Place::New, "not answered although it cannot be handed over");
                     let expected = matches!(call.place, Place::Hidden | Place::Limbo);
                     assert_eq!(*is_waiting, expected, "whether it waits: {call:?}");
                 }
@@ -135,7 +138,9 @@ impl World {
             self.access[object] = self.rng.pick(&[None, Some(Entry { group, key: 10 })]);
         }
         let clocks = self.flash.clocks(self.now);
-        let (found, unreadable) = restored(&self.flash.committed, clocks, self.rng.next() >> 24);
+        let floor = self.rng.next() >> 24;
+        let floor = self.rng.pick(&[0, floor]);
+        let (found, unreadable) = restored(&self.flash.committed, clocks, floor);
         assert!(unreadable.is_empty());
         self.router = Router::new(self.settings.clone(), self.access_list());
         self.router.restore(self.now, found.clone(), &mut self.recorder);
@@ -243,7 +248,10 @@ impl World {
                 Some(waits) if self.peers[target].presence != Presence::Absent => {
                     add(target, What::Request(id), Tag::Request(serial), waits);
                 }
-                Some(_) => self.ledger.leave_target(id),
+                Some(_) => {
+                    self.ledger.calls[id].place = Place::New;
+                    self.ledger.leave_target(id);
+                }
                 None => {}
             }
         }
