@@ -109,6 +109,8 @@ impl AccessKeeper {
         *lock(&self.seen) = seen;
         let count = list.len();
         self.hub.replace_access(list);
+        // What ended with the old list must not come back with a restart. A journal that takes nothing keeps nobody out.
+        let _never = self.hub.all_recorded().await;
         Ok(count)
     }
 
@@ -131,6 +133,7 @@ impl AccessKeeper {
             return Ok(None);
         }
         self.hub.replace_access(list);
+        let _never = self.hub.all_recorded().await;
         Ok(Some(count))
     }
 

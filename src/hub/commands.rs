@@ -97,9 +97,7 @@ impl Hub {
     {
         let mut turn = self.turn(Instant::now());
         let id = turn.queue_command(new)?;
-        let log = &mut turn.core.log;
-        let newest = log.front.newest();
-        Ok((id, log.waiting.wait(newest)))
+        Ok((id, turn.core.log.wait_for_all()))
     }
 
     /// What a command asks, read from the journal because of [`super::Keeper::read_command`]; `None`: it is not there.

@@ -29,7 +29,7 @@ pub struct Dispatch<'a> {
     pub random: &'a ring::rand::SystemRandom,
     pub wakes: &'a mut Vec<Waker>,
     pub central_changed: Option<Option<CentralSession>>,
-    /// Whose login is accepted; they hear of it from [`Dispatch::open_sessions`].
+    /// Whose login is accepted; they hear of it from [`open_sessions`].
     pub admitted: Vec<Arc<Outbox>>,
     pub log: &'a mut Log,
     pub desk: &'a mut CommandDesk,
@@ -42,14 +42,10 @@ pub struct Dispatch<'a> {
     pub now: Instant,
 }
 
-impl Dispatch<'_> {
-    /// Lets the admitted connections begin. Only now, behind all that the router had to say first: a task that runs
-    /// on another thread could else put its pong to a hasty ping ahead of the token.
-    pub fn open_sessions(&mut self) {
-        for outbox in self.admitted.drain(..) {
-            self.wakes.extend(outbox.decide(Verdict::Admitted));
-        }
-    }
+/// Lets the admitted connections begin. Only behind all that the router had to say first: a task that runs on another
+/// thread could else put its pong to a hasty ping ahead of the token.
+pub fn open_sessions(admitted: &[Arc<Outbox>], wakes: &mut Vec<Waker>) {
+    wakes.extend(admitted.iter().filter_map(|outbox| outbox.decide(Verdict::Admitted)));
 }
 
 impl Effects for Dispatch<'_> {
@@ -172,7 +168,8 @@ mod tests {
         dispatch.admit(1);
         assert_eq!(outbox.poll_verdict(Waker::noop()), Verdict::Pending, "the token is still to come");
         dispatch.reply(1, Tag::Token, Transmission::Token(Token([7; TOKEN_LEN])));
-        dispatch.open_sessions();
+        let Dispatch { admitted, .. } = dispatch;
+        open_sessions(&admitted, &mut wakes);
         assert_eq!(outbox.poll_verdict(Waker::noop()), Verdict::Admitted);
         let mut batch = Default::default();
         outbox.take(&mut batch);

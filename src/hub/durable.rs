@@ -48,10 +48,17 @@ impl Waiting {
         self.0.push_back((until, Waiter::Connection(Arc::clone(outbox))));
     }
 
-    /// Resolves when the record, the newest that there is, is on flash, or never will be.
-    pub fn wait(&mut self, until: Ticket) -> impl Future<Output = Result<(), NeverDurable>> + Send + use<> {
-        let notice = Arc::new(Notice(Mutex::new((Fate::Waits, None))));
-        self.0.push_back((until, Waiter::Caller(Arc::clone(&notice))));
+    /// Resolves when the record, the newest that there is, is on flash, or never will be; at once if it is already.
+    pub fn wait(
+        &mut self,
+        until: Ticket,
+        is_durable: bool,
+    ) -> impl Future<Output = Result<(), NeverDurable>> + Send + use<> {
+        let fate = if is_durable { Fate::OnFlash } else { Fate::Waits };
+        let notice = Arc::new(Notice(Mutex::new((fate, None))));
+        if !is_durable {
+            self.0.push_back((until, Waiter::Caller(Arc::clone(&notice))));
+        }
         poll_fn(move |context| {
             let (fate, waker) = &mut *lock(&notice.0);
             match fate {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use super::durable::Waiting;
+use super::durable::{NeverDurable, Waiting};
 use super::outbox::Outbox;
 use super::recording::{self, Clocks, call_record};
 use super::{Hub, Turn};
@@ -158,6 +158,20 @@ impl Log {
         self.front.note_together(records, now).ok()
     }
 
+    /// Resolves when everything that was recorded so far is on flash.
+    pub(super) fn wait_for_all(&mut self) -> impl Future<Output = Result<(), NeverDurable>> + Send + use<> {
+        let newest = self.front.newest();
+        self.waiting.wait(newest, self.front.is_durable(newest))
+    }
+
+    /// Holds connections' bytes back until everything that was recorded so far is on flash.
+    pub(super) fn hold_all(&mut self, outboxes: &[Arc<Outbox>]) {
+        let newest = self.front.newest();
+        if !self.front.is_durable(newest) && self.front.takes_notes() {
+            outboxes.iter().for_each(|outbox| self.waiting.hold(outbox, newest));
+        }
+    }
+
     /// Holds a connection's bytes back until what is recorded next is on flash, if nothing may be forwarded before.
     pub(super) fn hold_if_asked(&mut self, outbox: &Arc<Outbox>) {
         if self.durable_only && self.front.takes_notes() {
@@ -239,6 +253,13 @@ impl Hub {
         if is_held_back {
             turn.pump();
         }
+    }
+
+    /// Resolves when everything that was recorded so far is on flash.
+    pub fn all_recorded(&self) -> impl Future<Output = Result<(), NeverDurable>> + Send + use<> {
+        let mut turn = self.turn(Instant::now());
+        let log = &mut turn.core.log;
+        log.wait_for_all()
     }
 
     /// Changes what the journal takes from now on.

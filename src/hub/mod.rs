@@ -43,7 +43,7 @@ use crate::router::{
 };
 use crate::wire::{AuthKey, Datagram, Format, Payload, Transmission, Uid};
 use commands::CommandDesk;
-use dispatch::Dispatch;
+use dispatch::{Dispatch, open_sessions};
 use http_call::Slot;
 pub use http_call::{CallAnswer, HttpCall};
 use keeping::Log;
@@ -317,9 +317,11 @@ impl Turn<'_> {
             now: self.now,
         };
         work(&mut core.router, self.now, &mut dispatch);
-        dispatch.open_sessions();
-        let Dispatch { sessions, central_changed, command_answers, .. } = dispatch;
+        let Dispatch { sessions, admitted, central_changed, command_answers, .. } = dispatch;
         core.log.note_sessions(&sessions, &mut core.router, self.now, &mut self.wakes);
+        // A restart must know of a session before its peer does: what waited for it must not come twice.
+        core.log.hold_all(&admitted);
+        open_sessions(&admitted, &mut self.wakes);
         if let Some(session) = central_changed {
             core.central.set_session(session);
             if let (Some(_), Some(webhooks)) = (session, self.hub.webhooks.get()) {

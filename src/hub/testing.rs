@@ -1,11 +1,11 @@
-//! A hub for unit tests, on a journal that nobody commits.
+//! A hub for unit tests, on a journal that takes nothing: nobody would commit it.
 
 use std::sync::Arc;
 
 use super::keeping::Log;
 use super::{Hub, Keeper, Keeping, Urgency};
 use crate::journal::Seq;
-use crate::journal::front::{Bounds, Front, Ticket};
+use crate::journal::front::{Bounds, Front, Takes, Ticket};
 use crate::journal::record::Record;
 use crate::journal::stamp::{Clock, JournalId, Stamp};
 use crate::journal::state::Small;
@@ -50,5 +50,8 @@ fn keeping(small: &Small) -> Keeping<'_> {
 
 /// A hub with nobody connected and no webhooks.
 pub fn hub(settings: Settings, access: AccessList) -> Arc<Hub> {
-    Hub::new(settings, access, keeping(&Small::default()), false, false)
+    let small = Small::default();
+    let mut keeping = keeping(&small);
+    keeping.front.set_takes(Takes::Nothing);
+    Hub::new(settings, access, keeping, false, false)
 }

@@ -24,7 +24,7 @@ fn a_command_waits_over_a_kill_and_its_answer_is_in_the_trace_and_at_the_webhook
     let site = Site::new();
     let device = site.device("valve", "Devices");
     let hooks = Hooks::start(|_| Act::respond(0, Value::Null, "JSON"));
-    site.set("central.webhooks", "result", &format!("\"{}\"", hooks.url("/result")));
+    site.set("central.webhooks", "result", &hooks.url("/result"));
     site.start();
     let first = queue(&site, &valve("open"));
     let second = queue(&site, &valve("close"));

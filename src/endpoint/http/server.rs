@@ -48,6 +48,7 @@ pub const HEADER_MAX: usize = 16 * 1024;
 const LAST_EVENT_ID: &str = "last-event-id";
 /// Where partner networks bring messages.
 const INGEST: &str = "/v1/ingest/";
+const COMMANDS: &str = "/v1/commands";
 /// Pause after a failed accept: without descriptors it would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// After a refusal the client may still be sending; closing on unread bytes would tear the answer away from it.
@@ -330,8 +331,9 @@ fn judge(
         Some(length) => BodySize::Known(length),
         None => BodySize::Chunked,
     };
-    // Few networks put fields in headers, and only where they bring messages.
-    let fields: Vec<(&str, &[u8])> = match request.uri.path().starts_with(INGEST) {
+    // Few ask for something in headers of their own, and only where they bring messages.
+    let path = request.uri.path();
+    let fields: Vec<(&str, &[u8])> = match path.starts_with(INGEST) || path == COMMANDS {
         true => HEADERS.iter().filter_map(|name| Some((*name, value_of(name)?))).collect(),
         false => Vec::new(),
     };
