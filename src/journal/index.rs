@@ -81,7 +81,7 @@ pub struct Summary {
     pub groups: Vec<GroupCount>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Object {
     messages: u32,
     last_block: u32,
@@ -89,7 +89,7 @@ struct Object {
 }
 
 /// The index of a segment while it grows.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct IndexBuilder {
     blocks: Vec<Block>,
     objects: HashMap<Uid, Object>,

@@ -23,6 +23,9 @@ use super::segment::{
 use super::stamp::{Clock, JournalId, Stamp};
 use super::state::Small;
 
+/// The share of a segment that messages leave free while none is in reserve behind it.
+const RECORDS_SHARE: u64 = 8;
+
 /// What a commit did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Committed {
@@ -74,6 +77,8 @@ pub struct Writer<M> {
     next_seq: Seq,
     /// The last batch before the start: not known to be flushed, so it is written again first of all.
     carry: Option<Batch>,
+    /// The last segment with that batch where it was found, until it is written again.
+    carried: Option<Arc<SegmentInfo>>,
     highest: u64,
     newest_us: i64,
     superfluous: Vec<String>,
@@ -122,6 +127,9 @@ impl<M: Medium> Writer<M> {
     /// What there is, for readers.
     pub fn catalog(&self) -> Catalog {
         let mut segments = self.segments.clone();
+        if let (Some(carried), Some(last)) = (&self.carried, segments.last_mut()) {
+            *last = Arc::clone(carried);
+        }
         segments.extend(self.current.as_ref().map(|current| {
             Arc::new(SegmentInfo { summary: current.index.summary(), ..current.info.clone() })
         }));
@@ -188,7 +196,10 @@ impl<M: Medium> Writer<M> {
             let end = current.info.end.offset + batch_len;
             // The first message of a segment always fits, so that no size of batch turns over forever.
             let footer = if current.index.messages() == 0 { 0 } else { footer };
-            end + footer + TAIL_LEN as u64 <= current.info.file_len
+            // Without a spare segment the last of the room is for records: what runs, and what makes room, needs them.
+            let needs_room = batch.head.numbered > 0 && self.spare.is_none();
+            let kept = if needs_room { self.segment_len / RECORDS_SHARE } else { 0 };
+            end + footer + kept + TAIL_LEN as u64 <= current.info.file_len
         })
     }
 
@@ -281,7 +292,8 @@ impl<M: Medium> Writer<M> {
             chain = BatchHead { chain, ..batch.head }.encode(&batch.records, epoch, offset, &mut bytes);
             places.push((batch, offset, chain));
         }
-        let file_len = self.segment_len.max((bytes.len() + TAIL_LEN) as u64);
+        let kept = self.segment_len / RECORDS_SHARE;
+        let file_len = self.segment_len.max((bytes.len() + TAIL_LEN) as u64 + kept);
         let file = self.activate(&header, &bytes, file_len)?;
         self.leave_current();
         let end = End { number, offset: DATA_START, crc: self.end.crc };
@@ -296,6 +308,7 @@ impl<M: Medium> Writer<M> {
             self.took(&batch, offset, crc, bytes.get(start..start + len).unwrap_or_default());
         }
         self.carry = None;
+        self.carried = None;
         Ok(())
     }
 

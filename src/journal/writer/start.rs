@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::{Health, Writer};
 use crate::journal::Seq;
+use crate::journal::catalog::SegmentInfo;
 use crate::journal::error::JournalError;
 use crate::journal::medium::Medium;
 use crate::journal::record::{JumpReason, Record, Records};
 use crate::journal::recovery::{Report, recover};
-use crate::journal::segment::{Batch, ENVIRONMENT_LEN, End, SEGMENT_LEN_MAX, SEGMENT_LEN_MIN};
+use crate::journal::segment::{Batch, BatchHead, ENVIRONMENT_LEN, End, SEGMENT_LEN_MAX, SEGMENT_LEN_MIN};
 use crate::journal::stamp::{JournalId, Stamp};
 use crate::journal::state::Small;
 
@@ -94,6 +95,7 @@ impl<M: Medium> Writer<M> {
             end,
             next_seq,
             carry: found.last,
+            carried: None,
             highest: found.highest,
             newest_us: found.newest_us,
             superfluous: found.superfluous,
@@ -104,6 +106,7 @@ impl<M: Medium> Writer<M> {
             // Failing here is no reason not to start: it is tried again with the first commit.
             _ = writer.turn(None);
         }
+        writer.carried = writer.serve_carry();
         writer.next_seq = writer.next_seq.max(behind_carry);
         if settings.restored {
             writer.jump(settings.now, JumpReason::Restore);
@@ -111,6 +114,27 @@ impl<M: Medium> Writer<M> {
             writer.jump(settings.now, JumpReason::Damage);
         }
         Ok((writer, found.report))
+    }
+
+    /// The last segment with the batch that could not be written again yet: it is read where it is.
+    fn serve_carry(&self) -> Option<Arc<SegmentInfo>> {
+        let (carry, last) = (self.carry.as_ref()?, self.segments.last()?);
+        let mut index = self.unsealed.get(&last.number())?.clone();
+        let mut bytes = Vec::new();
+        let head = BatchHead { chain: last.end.crc, ..carry.head };
+        let crc = head.encode(&carry.records, last.header.epoch, last.end.offset, &mut bytes);
+        let len = u32::try_from(carry.records.len()).unwrap_or(u32::MAX);
+        index.add(last.end.offset, &BatchHead { crc, len, ..head }, &bytes, &carry.records);
+        let end = End { offset: last.end.offset + bytes.len() as u64, crc, ..last.end };
+        Some(Arc::new(SegmentInfo { end, summary: index.summary(), ..SegmentInfo::clone(last) }))
+    }
+
+    /// Everything small, with the batch of before the start that could not be written again yet.
+    pub fn small_with_carry(&self) -> Small {
+        let mut small = self.small.clone();
+        let records = self.carry.iter().flat_map(|carry| Records::new(&carry.records));
+        records.filter_map(|raw| raw.decode()).for_each(|record| small.apply(record));
+        small
     }
 
     fn jump(&mut self, now: Stamp, reason: JumpReason) {
