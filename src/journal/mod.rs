@@ -10,6 +10,7 @@
 //! clock, no file, no thread: those are arguments.
 
 pub mod archive;
+pub mod audit;
 pub mod backup;
 pub mod catalog;
 mod codec;

@@ -1,6 +1,7 @@
 //! The journal as a whole, over a medium in memory.
 
 mod archive;
+mod audit;
 mod backup;
 mod failures;
 mod memory;
