@@ -103,15 +103,28 @@ impl Books {
         !self.fresh.is_empty()
     }
 
-    /// What changed since the last time, to be recorded.
-    pub fn take_records(&mut self) -> impl Iterator<Item = Record<'static>> {
-        let destination = self.destination;
-        std::mem::take(&mut self.fresh).into_iter().map(move |((group, cause), add)| Record::Tally {
-            group,
-            destination: destination.to_owned(),
-            cause,
-            add,
-        })
+    /// What changed since the last time, to be recorded; but for so many that were delivered of each group, which are
+    /// left for the next time.
+    pub fn take_records(&mut self, but: &BTreeMap<GroupName, u64>) -> Vec<Record<'static>> {
+        let mut records = Vec::new();
+        for ((group, cause), add) in std::mem::take(&mut self.fresh) {
+            let left = but.get(&group).filter(|_| cause == Cause::Delivered).map_or(0, |but| add.min(*but));
+            if left > 0 {
+                self.fresh.insert((group, cause), left);
+            }
+            if add > left {
+                let destination = self.destination.to_owned();
+                records.push(Record::Tally { group, destination, cause, add: add - left });
+            }
+        }
+        records
+    }
+
+    /// A record that was taken is not going to be written.
+    pub fn take_back(&mut self, record: &Record<'_>) {
+        if let Record::Tally { group, cause, add, .. } = record {
+            *self.fresh.entry((*group, *cause)).or_default() += add;
+        }
     }
 }
 
@@ -149,8 +162,12 @@ mod tests {
         books.settle(a, Cause::Full);
         books.settle(b, Cause::Refused);
         assert!(books.has_changed());
-        books.take_records().for_each(|record| small.apply(record));
+        let records = books.take_records(&BTreeMap::from([(a, 1)]));
+        assert!(books.has_changed(), "one is left");
+        records.iter().for_each(|record| books.take_back(record));
+        let records = books.take_records(&BTreeMap::new());
         assert!(!books.has_changed());
+        records.into_iter().for_each(|record| small.apply(record));
         let again = Books::of("central", Kind::Telemetry, &small);
         assert_eq!(again.lines(), books.lines());
         assert_eq!(again.lines()[&a].waiting(), 1);

@@ -18,7 +18,7 @@ use super::cursor::Cursor;
 use super::feed::{Feed, Judgement, Source};
 use crate::journal::Seq;
 use crate::journal::record::{Cause, Kind, Message, Record, State};
-use crate::journal::state::Small;
+use crate::journal::state::{CursorState, Small};
 use crate::journal::stored::Stored;
 use crate::router::{CentralSession, ConnectionId};
 use crate::wire::{GroupName, Payload, Transmission};
@@ -261,6 +261,7 @@ impl Central {
             count += 1;
         }
         self.cursor.write_off(first, last);
+        self.set_aside.retain(|seq| !(first..=last).contains(seq));
         self.in_flight.retain(|sent| !(first..=last).contains(&sent.seq));
         self.at_webhook.range_mut(first..=last).for_each(|(_, group)| *group = None);
         count
@@ -273,8 +274,34 @@ impl Central {
 
     /// How far it is and what the books say of it, to be recorded in one batch.
     pub fn take_progress(&mut self) -> Vec<Record<'static>> {
-        let cursor = self.cursor.take_record();
-        std::iter::once(cursor).chain(self.books.take_records()).collect()
+        self.take_progress_before(Seq::MAX, std::iter::empty())
+    }
+
+    /// The same as far as there is nothing from `end` on; `behind` are the messages that are not there.
+    pub fn take_progress_before<'a>(
+        &mut self,
+        end: Seq,
+        behind: impl Iterator<Item = &'a Stored>,
+    ) -> Vec<Record<'static>> {
+        let mut arrived = BTreeMap::new();
+        for stored in behind {
+            if is_for_central(&stored.message) && !self.cursor.is_missing(stored.seq) {
+                *arrived.entry(stored.message.group).or_default() += 1;
+            }
+        }
+        let cursor = self.cursor.take_record(end);
+        std::iter::once(cursor).chain(self.books.take_records(&arrived)).collect()
+    }
+
+    /// Records that were taken are not going to be written: what they say is to be recorded again.
+    pub fn take_back(&mut self, records: &[Record<'_>]) {
+        self.cursor.set_moved();
+        records.iter().for_each(|record| self.books.take_back(record));
+    }
+
+    /// How far it is, as far as there is nothing from `end` on.
+    pub fn place_before(&self, end: Seq) -> CursorState {
+        self.cursor.before(end)
     }
 
     /// Messages below its place that it does not have: set aside, or on their way by the webhook.

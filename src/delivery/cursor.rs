@@ -22,15 +22,14 @@ impl Cursor {
     /// The cursor as the journal knows it; at the start if it does not.
     pub fn of(destination: &str, small: &Small) -> Self {
         let CursorState { up_to, holes } = small.cursors.get(destination).cloned().unwrap_or_default();
-        let mut cursor = Self {
+        Self {
             destination: destination.to_owned(),
             up_to,
             holes: holes.into_iter().collect(),
+            // What was written off left the journal by the same record.
             written_off: Vec::new(),
             has_moved: false,
-        };
-        small.drops.iter().for_each(|drop| cursor.add_written_off(drop.from, drop.to));
-        cursor
+        }
     }
 
     /// Whether this message, if it is for the destination at all, has still to arrive.
@@ -102,14 +101,22 @@ impl Cursor {
         self.has_moved
     }
 
-    /// Its place, to be recorded.
-    pub fn take_record(&mut self) -> Record<'static> {
-        self.has_moved = false;
-        Record::Cursor {
-            destination: self.destination.clone(),
-            up_to: self.up_to,
-            holes: self.holes.iter().copied().collect(),
-        }
+    /// It moved, and that is not recorded.
+    pub fn set_moved(&mut self) {
+        self.has_moved = true;
+    }
+
+    /// Its place as far as there is nothing from `end` on.
+    pub fn before(&self, end: Seq) -> CursorState {
+        let up_to = self.up_to.min(end.saturating_sub(1));
+        CursorState { up_to, holes: self.holes.range(..end).copied().collect() }
+    }
+
+    /// Its place, to be recorded: as far as there is nothing from `end` on.
+    pub fn take_record(&mut self, end: Seq) -> Record<'static> {
+        self.has_moved = self.up_to >= end;
+        let CursorState { up_to, holes } = self.before(end);
+        Record::Cursor { destination: self.destination.clone(), up_to, holes }
     }
 }
 
@@ -132,15 +139,34 @@ mod tests {
         cursor.hand_over(8);
         cursor.arrived(6);
         assert_eq!(missing(&cursor), [2, 8, 9, 10, 11]);
-        small.apply(Record::Dropped { from: 1, to: 3, count: 1, cause: Cause::Full });
-        small.apply(Record::Dropped { from: 4, to: 5, count: 1, cause: Cause::Full });
-        small.apply(Record::Dropped { from: 10, to: 10, count: 1, cause: Cause::Full });
-        small.apply(cursor.take_record());
+        small.apply(cursor.take_record(Seq::MAX));
         assert!(!cursor.has_moved());
         let again = Cursor::of("x", &small);
-        assert_eq!(missing(&again), [8, 9, 11]);
-        assert_eq!(again.first_missing(), 2, "or one before it");
+        assert_eq!(missing(&again), [2, 8, 9, 10, 11]);
         cursor.write_off(1, 9);
         assert_eq!((missing(&cursor), cursor.holes()), (vec![10, 11], 0));
+    }
+
+    /// Ranges of drops are remembered roughly: none of what lies between them is lost for it.
+    #[test]
+    fn what_was_dropped_once_says_nothing_of_what_is_there() {
+        let mut small = Small::default();
+        for from in (0..2000).step_by(4) {
+            small.apply(Record::Dropped { from, to: from, count: 1, cause: Cause::Full });
+        }
+        assert_eq!(missing(&Cursor::of("x", &small)), (1..12).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_lies_ahead_is_recorded_later() {
+        let mut cursor = Cursor::of("x", &Small::default());
+        cursor.pass(9, [2, 7]);
+        let mut small = Small::default();
+        small.apply(cursor.take_record(7));
+        assert!(cursor.has_moved());
+        assert_eq!(missing(&Cursor::of("x", &small)), [2, 7, 8, 9, 10, 11]);
+        small.apply(cursor.take_record(10));
+        assert!(!cursor.has_moved());
+        assert_eq!(missing(&Cursor::of("x", &small)), [2, 7, 10, 11]);
     }
 }

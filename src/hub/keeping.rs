@@ -12,14 +12,14 @@ use super::durable::{NeverDurable, Waiting};
 use super::outbox::Outbox;
 use super::recording::{self, Clocks, call_record};
 use super::{Hub, Turn};
-use crate::delivery::central::Central;
+use crate::delivery::central;
 use crate::delivery::feed::Source;
 use crate::journal::Seq;
 use crate::journal::front::{Front, Refused, Takes, Ticket};
-use crate::journal::record::{Cause, Message, Record};
+use crate::journal::record::{self, Cause, Message, Record, TooLarge};
 use crate::journal::segment::Batch;
 use crate::journal::stamp::{Clock, Stamp};
-use crate::journal::state::Small;
+use crate::journal::state::{CursorState, Small};
 use crate::journal::stored::Stored;
 use crate::router::{Fact, Router, Serial};
 use crate::wire::{GroupName, Uid};
@@ -198,7 +198,7 @@ impl Log {
         let urgency = match self.front.pending_batches() {
             0 if has_progress => Some(Urgency::Progress),
             0 => None,
-            _ if self.durable_only || !self.waiting.is_empty() => Some(Urgency::Now),
+            _ if self.durable_only || !self.waiting.is_empty() || self.front.is_filling() => Some(Urgency::Now),
             _ => Some(Urgency::Input),
         };
         if urgency > self.rung {
@@ -207,7 +207,8 @@ impl Log {
         }
     }
 
-    fn note_progress(&mut self, central: &mut Central, router: &mut Router) {
+    /// Records what changed with calls.
+    fn note_calls(&mut self, router: &mut Router) {
         let clocks = self.clocks(Instant::now());
         if self.front.takes_notes() {
             let changes = router.take_call_changes().into_iter().map(|change| call_record(change, clocks));
@@ -216,12 +217,39 @@ impl Log {
                 self.note(&records);
             }
         }
-        if central.has_progress() && self.front.takes_notes() {
-            let records = central.take_progress();
-            let now = self.stamp();
-            // It takes notes: it was asked.
-            _ = self.front.note_together(&records, now);
+    }
+}
+
+/// A batch to be committed, and behind it, in the same batch, what destinations got.
+#[derive(Debug)]
+pub struct Taken {
+    batch: Batch,
+    /// Bytes and records of it without their progress.
+    plain: (usize, u32),
+    progress: Vec<Record<'static>>,
+}
+
+impl Taken {
+    /// What is to be committed.
+    pub fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    fn add(&mut self, progress: Vec<Record<'static>>, now: Stamp) -> Result<(), TooLarge> {
+        self.progress = progress;
+        let since = now.mono_us.saturating_sub(self.batch.head.start.mono_us);
+        let since = u32::try_from(since).unwrap_or(u32::MAX);
+        for record in &self.progress {
+            record::encode(record, since, &mut self.batch.records)?;
+            self.batch.head.records += 1;
         }
+        Ok(())
+    }
+
+    fn cut(&mut self) -> Vec<Record<'static>> {
+        self.batch.records.truncate(self.plain.0);
+        self.batch.head.records = self.plain.1;
+        std::mem::take(&mut self.progress)
     }
 }
 
@@ -230,22 +258,37 @@ impl Hub {
     pub fn begin_round(&self) -> usize {
         let mut core = super::lock(&self.core);
         let super::Core { log, central, router, .. } = &mut *core;
-        log.note_progress(central, router);
+        log.note_calls(router);
         log.rung = None;
-        log.front.pending_batches()
+        log.front.pending_batches().max(usize::from(central.has_progress()))
     }
 
-    /// Takes the oldest batch. Whoever takes it commits it, as often as it needs, before the next.
-    pub fn take_batch(&self) -> Option<Batch> {
-        super::lock(&self.core).log.front.take_batch()
+    /// Takes the oldest batch; the last one with what destinations got. Whoever takes it commits it, as often as it needs,
+    /// before the next.
+    pub fn take_batch(&self) -> Option<Taken> {
+        let mut core = super::lock(&self.core);
+        let super::Core { log, central, .. } = &mut *core;
+        let now = log.stamp();
+        let has_progress = central.has_progress();
+        let batch = match log.front.take_batch() {
+            None if has_progress => log.front.empty_batch(now),
+            batch => batch?,
+        };
+        let plain = (batch.records.len(), batch.head.records);
+        let mut taken = Taken { batch, plain, progress: Vec::new() };
+        if has_progress && log.front.pending_batches() == 0 && taken.add(central.take_progress(), now).is_err() {
+            central.take_back(&taken.cut());
+        }
+        Some(taken)
     }
 
     /// The batch that was taken last is on flash.
-    pub fn committed(&self, batch: &Batch) {
+    pub fn committed(&self, mut taken: Taken) {
         let mut turn = self.turn(Instant::now());
         let Turn { core, wakes, .. } = &mut turn;
         let log = &mut core.log;
-        log.front.committed(batch);
+        taken.cut();
+        log.front.committed(&taken.batch);
         let durable = log.front.durable_place();
         log.waiting.durable(durable, wakes);
         let is_held_back = log.durable_only;
@@ -260,6 +303,16 @@ impl Hub {
         let mut turn = self.turn(Instant::now());
         let log = &mut turn.core.log;
         log.wait_for_all()
+    }
+
+    /// The batch that was taken last has to wait: what destinations got is taken out of it, to be recorded with
+    /// [`Hub::take_progress`] or later. Whether there is nothing else in it.
+    pub fn without_progress(&self, taken: &mut Taken) -> bool {
+        let progress = taken.cut();
+        if !progress.is_empty() {
+            super::lock(&self.core).central.take_back(&progress);
+        }
+        taken.plain.1 == 0
     }
 
     /// Changes what the journal takes from now on.
@@ -281,18 +334,27 @@ impl Hub {
         turn.pump();
     }
 
-    /// The messages for the central from `first` to `last` are leaving the journal: these. Records what of them is lost,
-    /// and gives how many that are; once that is committed they can go.
+    /// The messages for the central from `first` to `last` are leaving the journal: these. Gives how many of them it never
+    /// got; [`Hub::take_progress`] has the record of it, which goes before they do.
     pub fn write_off(&self, first: Seq, last: Seq, messages: &[(Seq, GroupName)], cause: Cause) -> u64 {
-        let mut turn = self.turn(Instant::now());
-        let super::Core { log, central, .. } = &mut *turn.core;
-        let count = central.write_off(first, last, messages, cause);
-        if count > 0 && log.front.takes_notes() {
-            let mut records = vec![Record::Dropped { from: first, to: last, count, cause }];
-            records.extend(central.take_progress());
-            let now = log.stamp();
-            _ = log.front.note_together(&records, now);
-        }
-        count
+        super::lock(&self.core).central.write_off(first, last, messages, cause)
+    }
+
+    /// What destinations got and what they never will, to be recorded now, while nothing from `end` on is on flash and no
+    /// batch with progress is on its way there.
+    pub fn take_progress(&self, end: Seq) -> Vec<Record<'static>> {
+        let mut core = super::lock(&self.core);
+        let super::Core { log, central, .. } = &mut *core;
+        if central.has_progress() { central.take_progress_before(end, log.front.from(end)) } else { Vec::new() }
+    }
+
+    /// What was taken by [`Hub::take_progress`] could not be recorded.
+    pub fn take_back(&self, progress: &[Record<'_>]) {
+        super::lock(&self.core).central.take_back(progress);
+    }
+
+    /// How far destinations are, by what is on flash: everything before `end`.
+    pub fn places(&self, end: Seq) -> Vec<(&'static str, CursorState)> {
+        vec![(central::NAME, super::lock(&self.core).central.place_before(end))]
     }
 }

@@ -47,7 +47,7 @@ use dispatch::{Dispatch, open_sessions};
 use http_call::Slot;
 pub use http_call::{CallAnswer, HttpCall};
 use keeping::Log;
-pub use keeping::{Keeper, Keeping, Urgency};
+pub use keeping::{Keeper, Keeping, Taken, Urgency};
 use outbox::{Kind, Outbox};
 
 /// A lock whose holder panicked is still taken: the release build aborts on a panic, and a test that panics has
@@ -142,9 +142,10 @@ impl Hub {
         hub
     }
 
-    /// Connects the webhook workers, once, before the first peer comes.
+    /// Connects the webhook workers, once, before the first peer comes. They get what waits from before the start.
     pub fn set_webhooks(&self, sink: Arc<dyn WebhookSink>) {
         let _only_once = self.webhooks.set(sink);
+        self.pump();
     }
 
     /// Begins a turn.

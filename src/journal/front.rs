@@ -221,6 +221,21 @@ impl Front {
         Ticket(self.appended.0 + 1)
     }
 
+    /// A batch with nothing in it, behind all that was taken.
+    pub fn empty_batch(&self, now: Stamp) -> Batch {
+        let last_mono = self.last.map_or(0, |last| last.mono_us);
+        let floor = self.last.map_or(self.start.floor_us, |last| last.wall_us);
+        let (mono_us, wall_us) = (now.mono_us.max(last_mono), now.wall_us.max(floor));
+        Batch { head: self.head(Stamp { mono_us, wall_us, ..now }), records: Vec::new() }
+    }
+
+    /// Messages in memory from this number on.
+    pub fn from(&self, seq: Seq) -> impl Iterator<Item = &Stored> {
+        let first = self.tail.front().map_or(seq, |oldest| oldest.seq);
+        let skipped = usize::try_from(seq.saturating_sub(first)).unwrap_or(usize::MAX);
+        self.tail.iter().skip(skipped)
+    }
+
     /// Whether a record without a number would be taken now.
     pub fn takes_notes(&self) -> bool {
         self.takes != Takes::Nothing && self.waiting_bytes() < self.bounds.pending_max.saturating_mul(2)
@@ -282,6 +297,11 @@ impl Front {
     /// Bytes of records that are not on the medium.
     pub fn waiting_bytes(&self) -> usize {
         self.pending_bytes + self.taken_bytes
+    }
+
+    /// Whether so much waits that it should not wait for more.
+    pub fn is_filling(&self) -> bool {
+        self.waiting_bytes() >= self.bounds.pending_max / 4
     }
 
     /// The first number that is in memory; what the next message gets if there is none.

@@ -13,7 +13,7 @@ use super::Seq;
 use super::catalog::{Catalog, SegmentInfo};
 use super::record::{Cause, Record};
 use super::stamp::Stamp;
-use super::state::Small;
+use super::state::CursorState;
 use super::stored::{ShownClock, shown_time};
 use crate::wire::GroupName;
 
@@ -42,10 +42,11 @@ pub struct Delivered {
 }
 
 impl Delivered {
-    /// What all cursors have passed. Without a cursor nothing has to be delivered.
-    pub fn from_cursors(small: &Small) -> Self {
-        let below = small.cursors.values().map(|cursor| cursor.up_to.saturating_add(1)).min();
-        let mut holes: Vec<_> = small.cursors.values().flat_map(|cursor| &cursor.holes).copied().collect();
+    /// What all cursors have passed. Without a cursor nothing has to be delivered: a destination that got nothing yet
+    /// must be among them.
+    pub fn of<'a>(cursors: impl Iterator<Item = &'a CursorState> + Clone) -> Self {
+        let below = cursors.clone().map(|cursor| cursor.up_to.saturating_add(1)).min();
+        let mut holes: Vec<_> = cursors.flat_map(|cursor| &cursor.holes).copied().collect();
         holes.sort_unstable();
         holes.dedup();
         Self { below: below.unwrap_or(Seq::MAX), holes }

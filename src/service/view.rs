@@ -238,6 +238,12 @@ impl View {
                     .to_owned(),
             ));
         }
+        if journal.books_differ {
+            up.push((
+                "books",
+                "the books and the journal differ in what waits: see the log, and report it".to_owned(),
+            ));
+        }
         if disk.total > 0 && (disk.total - disk.free) * 100 >= disk.total * facts.disk_percent {
             up.push(("disk", "the disk of state_dir is nearly full: make room on it".to_owned()));
         }

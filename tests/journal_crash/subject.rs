@@ -201,7 +201,7 @@ impl Journal {
             held: Default::default(),
             on_full: OnFull::DropOldest,
         };
-        plan(&self.writer.catalog(), &Delivered::from_cursors(self.writer.small()), &limits, None)
+        plan(&self.writer.catalog(), &Delivered::of(self.writer.small().cursors.values()), &limits, None)
     }
 
     /// The last number in the segments of a plan.

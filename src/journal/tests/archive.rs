@@ -143,7 +143,7 @@ fn a_file_a_day_and_group_with_every_message_once() {
     let held = work.archiver.held(&work.catalog, &work.policy);
     assert_eq!(held, [work.catalog.segments.last().unwrap().number()].into());
     let limits = Limits { held, ..limits() };
-    let delivered = Delivered::from_cursors(rig.writer.small());
+    let delivered = Delivered::of(rig.writer.small().cursors.values());
     let plan = plan(&work.catalog, &delivered, &limits, Some(work.now_us));
     assert_eq!(plan.segments.len(), work.catalog.segments.len() - 1);
     rig.writer.retire(stamp(rig.now_us), &plan).unwrap();

@@ -42,7 +42,7 @@ fn cursor(rig: &mut Rig, up_to: u64, holes: &[u64]) {
 
 fn plan_of(rig: &Rig, limits: &Limits, now_us: Option<u64>) -> Plan {
     let now_us = now_us.map(|now_us| stamp(now_us).wall_us);
-    plan(&rig.writer.catalog(), &Delivered::from_cursors(rig.writer.small()), limits, now_us)
+    plan(&rig.writer.catalog(), &Delivered::of(rig.writer.small().cursors.values()), limits, now_us)
 }
 
 #[test]

@@ -88,17 +88,13 @@ impl History for Records {
     }
 }
 
-/// What became of a message that was to be delivered.
+/// What became of a message that was to be delivered, and is there: what was dropped is not.
 fn state(seen: &Seen, message: &MessageView) -> State {
     if message.state != State::Waiting {
         return message.state;
     }
     if message.kind == Kind::Command {
         return seen.finished.get(&message.seq).copied().unwrap_or(State::Waiting);
-    }
-    let dropped = seen.drops.iter().find(|drop| (drop.from..=drop.to).contains(&message.seq));
-    if let Some(drop) = dropped {
-        return if drop.cause == Cause::Expired { State::Expired } else { State::Dropped };
     }
     let has_it = seen.cursors.get(central::NAME).is_some_and(|cursor| {
         message.seq <= cursor.up_to && cursor.holes.binary_search(&message.seq).is_err()

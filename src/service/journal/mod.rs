@@ -3,6 +3,7 @@
 //! [`Opened`] is what there was at the start; the hub is made on it, and [`Journal::run`] then starts the one thread that
 //! writes ([`thread`]). Others read ([`worker`]) from what [`seen`] says is on flash.
 
+mod audit;
 mod bell;
 mod clock;
 mod history;
@@ -15,6 +16,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -30,6 +32,7 @@ use crate::journal::record::Kind;
 use crate::journal::recovery::Report;
 use crate::journal::retention::Limits;
 use crate::journal::stamp::Stamp;
+use crate::journal::state::Small;
 use crate::journal::stored::Stored;
 use crate::journal::writer::{Settings, Writer};
 use crate::journal::{OnFull, Seq};
@@ -58,6 +61,7 @@ const READ_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Opened {
     writer: Writer<Disk>,
+    small: Small,
     /// What was found wrong.
     pub report: Report,
     shared: Arc<Shared>,
@@ -82,6 +86,8 @@ struct Shared {
     limits: Mutex<Limits>,
     health: Mutex<Health>,
     hub: OnceLock<Weak<Hub>>,
+    /// The books are held against the journal at the moment.
+    is_audited: AtomicBool,
     /// Reads what the central was away for, so that no question about the past keeps it waiting.
     refill: Worker,
     /// What of that was asked for last: from which number, below which. What was asked before is no longer wanted.
@@ -101,6 +107,8 @@ pub struct Health {
     pub failed_writes: u64,
     /// What was found damaged at the start.
     pub found_damaged: bool,
+    /// What the books say is waiting is not what is there.
+    pub books_differ: bool,
 }
 
 impl Opened {
@@ -120,21 +128,30 @@ impl Opened {
             limits: Mutex::new(limits(config)),
             health: Mutex::new(Health { found_damaged: report.is_loss(), ..Health::default() }),
             hub: OnceLock::new(),
+            is_audited: AtomicBool::new(false),
             refill: Worker::start("journal-refill", &folder, &newest)?,
             wanted: Arc::default(),
             commands: Arc::default(),
             newest,
             folder,
         });
-        Ok(Self { writer, report, shared })
+        Ok(Self { small: writer.small_with_carry(), writer, report, shared })
     }
 
     /// What a hub needs to begin with.
     pub fn keeping(&self, config: &Config) -> Keeping<'_> {
-        let bounds = Bounds { pending_max: JOURNAL_PENDING_MAX, tail_max: JOURNAL_TAIL_MAX };
+        let pending_max = match config.journal.on_full {
+            config::OnFull::DropOldest => JOURNAL_PENDING_MAX,
+            // What was taken cannot be refused any more, so it is little beside what there may be.
+            config::OnFull::RefuseNew => {
+                let share = usize::try_from(config.journal.max_size / SEGMENTS).unwrap_or(usize::MAX);
+                JOURNAL_PENDING_MAX.min(share)
+            }
+        };
+        let bounds = Bounds { pending_max, tail_max: JOURNAL_TAIL_MAX };
         Keeping {
             front: Front::new(self.writer.start(), bounds),
-            small: self.writer.small(),
+            small: &self.small,
             keeper: Arc::clone(&self.shared) as Arc<dyn Keeper>,
             durable_only: config.journal.commit_interval.is_zero(),
         }

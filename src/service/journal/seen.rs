@@ -10,7 +10,7 @@ use crate::journal::Seq;
 use crate::journal::catalog::Catalog;
 use crate::journal::medium::Medium;
 use crate::journal::record::State;
-use crate::journal::state::{CursorState, Drop};
+use crate::journal::state::CursorState;
 use crate::journal::writer::Writer;
 
 /// What a reader needs to know.
@@ -20,8 +20,6 @@ pub struct Seen {
     pub catalog: Catalog,
     /// How far destinations are.
     pub cursors: BTreeMap<String, CursorState>,
-    /// What had to go undelivered.
-    pub drops: Vec<Drop>,
     /// The newest commands that are over, and how they ended.
     pub finished: BTreeMap<Seq, State>,
 }
@@ -33,7 +31,6 @@ impl Seen {
         Self {
             catalog: writer.catalog(),
             cursors: small.cursors.clone(),
-            drops: small.drops.clone(),
             finished: small.finished.clone(),
         }
     }

@@ -4,19 +4,20 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::audit::{self, AUDIT_INTERVAL};
 use super::bell::Call;
 use super::seen::Seen;
 use super::{Shared, lock};
-use crate::hub::Hub;
+use crate::hub::{Hub, Taken};
 use crate::journal::catalog::SegmentInfo;
 use crate::journal::error::JournalError;
+use crate::journal::medium::Medium as _;
 use crate::journal::front::Takes;
 use crate::journal::reader::{Query, Reader};
-use crate::journal::record::{Cause, Kind};
+use crate::journal::record::{Cause, Kind, Record};
 use crate::journal::retention::{Delivered, Limits, Plan, plan};
-use crate::journal::segment::Batch;
 use crate::journal::writer::Writer;
-use crate::journal::{OnFull, Seq};
+use crate::journal::Seq;
 use crate::logfmt::Quoted;
 use crate::service::disk::Disk;
 use crate::wire::GroupName;
@@ -25,6 +26,8 @@ use crate::wire::GroupName;
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 /// Before a batch for which there is no room is tried again, if nothing could be deleted.
 const FULL_PAUSE: Duration = Duration::from_millis(200);
+/// A medium with less room than that makes old messages go, not the journal's own size.
+const ROOM_MIN: u64 = 1 << 20;
 /// Messages of a segment that are looked at together before it is deleted.
 const LOOK_MESSAGES: usize = 1000;
 
@@ -36,8 +39,12 @@ struct Thread {
     takes: Takes,
     /// There was no room for a spare segment.
     is_medium_full: bool,
+    /// Something had to go because the medium has no room, and it has none yet.
+    is_medium_short: bool,
     /// The policy is to refuse what is new, and there is no room for it.
     refuses: bool,
+    /// What was dropped and could not be recorded yet.
+    written_off: Vec<Record<'static>>,
 }
 
 /// Starts it.
@@ -50,7 +57,9 @@ pub fn start(writer: Writer<Disk>, hub: Arc<Hub>, shared: Arc<Shared>) -> Result
         shared,
         takes: Takes::Everything,
         is_medium_full: false,
+        is_medium_short: false,
         refuses: false,
+        written_off: Vec::new(),
     };
     Builder::new()
         .name("journal".to_owned())
@@ -61,41 +70,53 @@ pub fn start(writer: Writer<Disk>, hub: Arc<Hub>, shared: Arc<Shared>) -> Result
 impl Thread {
     fn run(&mut self) {
         self.look_after();
-        let mut next_look = Instant::now() + LOOK_INTERVAL;
+        let mut next_look = Instant::now() + self.look_interval();
+        let mut next_audit = Instant::now();
         loop {
+            if next_audit <= Instant::now() {
+                audit::start(&self.writer, &self.shared);
+                next_audit = Instant::now() + AUDIT_INTERVAL;
+            }
             match self.shared.bell.wait(next_look) {
                 Call::Commit => self.round(),
-                Call::Time => {
-                    self.look_after();
-                    next_look = Instant::now() + LOOK_INTERVAL;
-                }
+                Call::Time => self.look_after(),
                 Call::Stop => {
                     self.round();
                     return;
                 }
             }
+            let interval = self.look_interval();
+            let now = Instant::now();
+            next_look = if next_look > now { next_look.min(now + interval) } else { now + interval };
         }
     }
 
-    /// Commits all that was appended before.
+    /// Where there is no room, it is soon seen that there is again.
+    fn look_interval(&self) -> Duration {
+        if self.is_medium_full || self.is_medium_short || self.refuses { FULL_PAUSE } else { LOOK_INTERVAL }
+    }
+
+    /// Commits all that was appended before. What cannot be committed stays in memory, and is not said to be.
     fn round(&mut self) {
-        let mut has_turned = false;
+        if lock(&self.shared.health).read_only.is_some() {
+            return;
+        }
         for _ in 0..self.hub.begin_round() {
-            let Some(batch) = self.hub.take_batch() else { break };
-            has_turned |= self.commit(&batch);
+            let Some(mut taken) = self.hub.take_batch() else { return };
+            let Some(turned) = self.commit(&mut taken) else { return };
             // What is on flash is to be seen before it is let go of in memory.
             self.shared.newest.publish(Seen::of(&self.writer));
-            self.hub.committed(&batch);
-        }
-        if has_turned {
-            self.look_after();
+            self.hub.committed(taken);
+            if turned {
+                self.look_after();
+            }
         }
     }
 
-    /// Puts a batch on flash, however long that takes, or gives up for good; whether a new segment was begun.
-    fn commit(&mut self, batch: &Batch) -> bool {
+    /// Puts a batch on flash, however long that takes: whether a new segment was begun. `None`: it gave up for good.
+    fn commit(&mut self, taken: &mut Taken) -> Option<bool> {
         loop {
-            match self.writer.commit(batch) {
+            match self.writer.commit(taken.batch()) {
                 Ok(committed) => {
                     if committed.recovered {
                         log::error!(
@@ -103,22 +124,28 @@ impl Thread {
                         );
                         lock(&self.shared.health).failed_writes += 1;
                     }
-                    return committed.turned;
-                }
-                Err(JournalError::Full) if self.shared.bell.is_stopping() => {
-                    log::error!("event=journal_full action=\"make room: what came in last is lost\"");
-                    return false;
+                    return Some(committed.turned);
                 }
                 Err(JournalError::Full) => {
                     self.is_medium_full = true;
                     self.set_takes();
-                    if !self.make_room(true) {
+                    // What makes room has to be recorded before this batch.
+                    let is_empty = self.hub.without_progress(taken);
+                    let made = self.make_room(true);
+                    if is_empty {
+                        return Some(false);
+                    }
+                    if !made && self.shared.bell.is_stopping() {
+                        log::error!("event=journal_full action=\"make room: what came in last is lost\"");
+                        return None;
+                    }
+                    if !made {
                         std::thread::sleep(FULL_PAUSE);
                     }
                 }
                 Err(error) => {
                     self.give_up(&error);
-                    return false;
+                    return None;
                 }
             }
         }
@@ -142,7 +169,12 @@ impl Thread {
         if self.is_medium_full && self.make_room(true) {
             self.upkeep();
         }
+        let room = |thread: &mut Self| thread.writer.medium().free_bytes().unwrap_or(0);
+        self.is_medium_short = self.is_medium_short && room(self) < ROOM_MIN;
         self.make_room(false);
+        if !self.is_medium_full && !self.writer.has_spare() {
+            self.upkeep();
+        }
         self.set_takes();
         self.shared.newest.publish(Seen::of(&self.writer));
     }
@@ -156,57 +188,66 @@ impl Thread {
         }
     }
 
-    /// Deletes by age and by size, or, if the medium is full, at least one segment; whether anything was deleted.
+    /// Deletes by age and by size, or, if the medium is full, at least one segment; whether anything was deleted. Not
+    /// while a batch with progress of destinations is under way.
     fn make_room(&mut self, at_least_one: bool) -> bool {
         let catalog = self.writer.catalog();
         let mut limits: Limits = lock(&self.shared.limits).clone();
-        if at_least_one {
-            let last = catalog.segments.last().map_or(0, |segment| segment.file_len);
-            limits.bytes_max = limits.bytes_max.min(catalog.bytes().saturating_sub(last));
+        // The segment in reserve counts, too.
+        let spare = catalog.segments.last().map_or(0, |segment| segment.file_len);
+        limits.bytes_max = if at_least_one {
+            limits.bytes_max.min(catalog.bytes().saturating_sub(spare))
         } else {
-            // The segment in reserve counts, too.
-            let spare = catalog.segments.last().map_or(0, |segment| segment.file_len);
-            limits.bytes_max = limits.bytes_max.saturating_sub(spare);
-        }
-        let delivered = Delivered::from_cursors(self.writer.small());
-        let plan = plan(&catalog, &delivered, &limits, self.shared.clock.right_us());
-        self.refuses = plan.refuse && limits.on_full == OnFull::RefuseNew;
+            limits.bytes_max.saturating_sub(spare)
+        };
+        let on_flash = catalog.next_seq;
+        let mut cursors = self.writer.small().cursors.clone();
+        cursors.extend(self.hub.places(on_flash).into_iter().map(|(name, place)| (name.to_owned(), place)));
+        let plan = plan(&catalog, &Delivered::of(cursors.values()), &limits, self.shared.clock.right_us());
+        self.refuses = plan.refuse;
         if plan.segments.is_empty() {
             return false;
         }
+        self.is_medium_short |= at_least_one;
         for segment in catalog.segments.iter().filter(|segment| plan.segments.contains(&segment.number())) {
             self.write_off(segment, &plan);
         }
-        // What is lost is in the books before it is.
-        self.commit_books();
-        let now = self.shared.clock.stamp();
-        let retired = self.writer.retire(now, &Plan { dropped: Vec::new(), ..plan });
-        if let Err(error) = &retired {
-            log::warn!("event=journal_delete_failed error={}", Quoted(error));
+        let progress = self.hub.take_progress(on_flash);
+        // What is lost is in the books by the same batch that lets go of it.
+        let dropped = self.written_off.iter().chain(&progress).cloned().collect();
+        let retired = self.writer.retire(self.shared.clock.stamp(), &Plan { dropped, ..plan });
+        match retired {
+            Ok(()) => self.written_off.clear(),
+            // The files are left for later, but the record is there.
+            Err(JournalError::Medium(error)) => {
+                self.written_off.clear();
+                log::warn!("event=journal_delete_failed error={}", Quoted(&error));
+            }
+            Err(error) => {
+                self.hub.take_back(&progress);
+                log::warn!("event=journal_delete_failed error={}", Quoted(&error));
+                return false;
+            }
         }
-        retired.is_ok()
+        self.shared.newest.publish(Seen::of(&self.writer));
+        true
     }
 
     /// Tells the hub of what leaves the journal with a segment.
     fn write_off(&mut self, segment: &SegmentInfo, plan: &Plan) {
         let summary = &segment.summary;
-        let last = summary.next_seq.saturating_sub(1);
-        if last < self.hub.look(|_, _, central| central.position()) {
-            return;
-        }
-        let messages = self.messages_of(segment);
-        let is_expired = !plan.dropped.iter().any(|record| {
-            matches!(record, crate::journal::record::Record::Dropped { from, to, cause: Cause::Full, .. }
-                if *from <= last && summary.first_seq <= *to)
+        let numbers = summary.first_seq..summary.next_seq;
+        let missing = plan.dropped.iter().find_map(|record| match record {
+            Record::Dropped { from, to, cause, .. } if numbers.contains(from) => Some((*from, *to, *cause)),
+            _ => None,
         });
-        let cause = if is_expired { Cause::Expired } else { Cause::Full };
-        let lost = self.hub.write_off(summary.first_seq, last, &messages, cause);
-        if lost > 0 {
-            log::warn!(
-                "event=messages_dropped count={lost} from={} to={last} cause={}",
-                summary.first_seq,
-                if is_expired { "expired" } else { "full" }
-            );
+        let Some((from, to, cause)) = missing else { return };
+        let messages = self.messages_of(segment);
+        let count = self.hub.write_off(numbers.start, numbers.end.saturating_sub(1), &messages, cause);
+        if count > 0 {
+            self.written_off.push(Record::Dropped { from, to, count, cause });
+            let why = if cause == Cause::Expired { "expired" } else { "full" };
+            log::warn!("event=messages_dropped count={count} from={from} to={to} cause={why}");
         }
     }
 
@@ -236,23 +277,12 @@ impl Thread {
         }
     }
 
-    fn commit_books(&mut self) {
-        for _ in 0..self.hub.begin_round() {
-            let Some(batch) = self.hub.take_batch() else { break };
-            if let Err(error) = self.writer.commit(&batch) {
-                self.give_up(&error);
-            }
-            self.shared.newest.publish(Seen::of(&self.writer));
-            self.hub.committed(&batch);
-        }
-    }
-
     fn set_takes(&mut self) {
         let mut health = lock(&self.shared.health);
-        health.is_full = self.refuses || self.is_medium_full;
+        health.is_full = self.refuses || self.is_medium_full || self.is_medium_short;
         let takes = if health.read_only.is_some() {
             Takes::Nothing
-        } else if health.is_full {
+        } else if self.refuses || self.is_medium_full {
             Takes::Essentials
         } else {
             Takes::Everything
