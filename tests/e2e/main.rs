@@ -5,6 +5,7 @@
 #![cfg(test)]
 
 #[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "other tests use the rest")]
 mod support;
 
 mod access;

@@ -94,6 +94,14 @@ impl Http {
         self.stream.flush()
     }
 
+    /// Whatever comes next.
+    pub fn read_some(&mut self) -> Vec<u8> {
+        let mut chunk = vec![0; 8192];
+        let len = self.stream.read(&mut chunk).unwrap();
+        chunk.truncate(len);
+        chunk
+    }
+
     /// Reads one answer.
     pub fn read(&mut self) -> io::Result<Reply> {
         let mut bytes = Vec::new();

@@ -172,9 +172,27 @@ impl Site {
 
     /// Starts `run` and waits until it is ready.
     pub fn start(&self) {
+        self.start_under(&[]);
+    }
+
+    /// The same under another program, which must become what it is told to run, or run beside it.
+    pub fn start_under(&self, words: &[&str]) {
         let starts = self.log().matches("event=started").count();
+        self.launch(words);
+        eventually("the concentrator is ready", || {
+            if let Some(status) = self.child.lock().unwrap().as_mut().unwrap().try_wait().unwrap() {
+                panic!("the concentrator ended at once, {status}:\n{}", self.log());
+            }
+            self.log().matches("event=started").count() > starts
+        });
+    }
+
+    /// Starts `run` under another program and does not wait for it.
+    pub fn launch(&self, words: &[&str]) {
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_iotsocketd"))
+        let words = [words, &[env!("CARGO_BIN_EXE_iotsocketd")]].concat();
+        let child = Command::new(words[0])
+            .args(&words[1..])
             .args(["run", "--config"])
             .arg(self.config())
             .env_remove("RUNTIME_DIRECTORY")
@@ -185,12 +203,12 @@ impl Site {
             .spawn()
             .unwrap();
         *self.child.lock().unwrap() = Some(child);
-        eventually("the concentrator is ready", || {
-            if let Some(status) = self.child.lock().unwrap().as_mut().unwrap().try_wait().unwrap() {
-                panic!("the concentrator ended at once, {status}:\n{}", self.log());
-            }
-            self.log().matches("event=started").count() > starts
-        });
+    }
+
+    /// Whether it runs: it may have been killed.
+    pub fn is_running(&self) -> bool {
+        let mut child = self.child.lock().unwrap();
+        child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
     }
 
     pub fn pid(&self) -> u32 {

@@ -1,0 +1,17 @@
+//! What was acknowledged stays, whatever happens: the real program over real sockets and files.
+//!
+//! `IOTSOCKETD_RUNS` says how often it is killed, `IOTSOCKETD_SEED` repeats a run. The faults of the medium and the kills
+//! at the n-th write are made by strace.
+#![cfg(test)]
+
+#[path = "../support/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "other tests use the rest")]
+mod support;
+
+mod bounds;
+mod central;
+mod faults;
+mod kills;
+mod ledger;
+mod load;
+mod story;
