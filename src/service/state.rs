@@ -62,7 +62,7 @@ pub fn look_into(path: &Path) -> Result<File, String> {
 /// The mark of an environment, as [`StateFolder::take`] leaves it.
 pub const ENVIRONMENT: &str = "environment";
 /// The file that is locked.
-const LOCK: &str = "lock";
+pub const LOCK: &str = "lock";
 
 /// Marks a new folder with its environment, and compares that of an old one.
 fn mark(path: &Path, environment: Environment) -> Result<(), String> {

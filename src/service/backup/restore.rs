@@ -12,7 +12,7 @@ use crate::service::archive::with_cause;
 use crate::service::config::Config;
 use crate::service::disk::Disk;
 use crate::service::journal::{FOLDER, jump};
-use crate::service::state::ENVIRONMENT;
+use crate::service::state::{ENVIRONMENT, LOCK};
 
 /// What a copy holds that was found good.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +114,7 @@ pub fn restore(file: &Path, config: &Config) -> Result<Good, String> {
     }
     let outside = place_others(&others, scratch.path(), config)?;
     jump(&journal, config)?;
+    write(&scratch.path().join(LOCK), b"").map_err(failed)?;
     if let Some(owner) = owner {
         give_to(scratch.path(), owner.uid(), owner.gid()).map_err(failed)?;
     }
