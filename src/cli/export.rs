@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::arguments::Arguments;
 use super::progress::Progress;
-use super::recall::{FILTERS, Filter, Journal, Page, Running, Shown, filter_help, parse, seq};
+use super::recall::{FILTERS, Filter, Journal, Kept, Page, Shown, filter_help, parse, seq};
 use super::table::grouped;
 use super::{Failure, output};
 
@@ -82,7 +82,7 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
         Some(_) => return Err(Failure::Usage("`--format` must be ndjson or csv".to_owned())),
     };
     let filter = Filter::of(&arguments)?;
-    let journal = Running::with(&arguments.config_path());
+    let journal = Kept::of(&arguments)?;
     let interrupted = Arc::new(AtomicBool::new(false));
     output::interrupt_by_signal(&interrupted)?;
     let mut progress = Progress::new();

@@ -1,7 +1,7 @@
 //! Asks a running concentrator over its maintenance socket.
 
 use std::fmt;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,6 +18,8 @@ pub(super) const JOURNAL_TIMEOUT: Duration = Duration::from_secs(35);
 const RUNTIME_SOCKET: &str = "/run/iotsocketd/maintenance.sock";
 /// Where the socket is without a configuration.
 const STATE_SOCKET: &str = "/var/lib/iotsocketd/maintenance.sock";
+/// Bytes of a line of an answer's head at most, and of a refusal.
+const HEAD_LINE_MAX: u64 = 4096;
 /// The largest answer that is taken.
 const ANSWER_MAX: u64 = 64 << 20;
 
@@ -66,33 +68,82 @@ pub(super) fn sockets(config: &Path) -> Vec<PathBuf> {
 
 /// The body of a 200 answer from the first of these sockets that somebody answers on.
 pub(super) fn ask(sockets: &[PathBuf], path: &str, timeout: Duration) -> Result<String, String> {
-    let mut failure = ClientError::NotRunning;
-    for socket in sockets {
-        match get(socket, path, timeout) {
-            Ok(text) => return Ok(text),
-            Err(error @ ClientError::Refused(..)) => return Err(error.to_string()),
-            // What says more than "nobody there" is kept.
-            Err(ClientError::NotRunning) => {}
-            Err(error) => failure = error,
-        }
-    }
-    let places: Vec<_> = sockets.iter().map(|socket| socket.display().to_string()).collect();
-    Err(match failure {
-        ClientError::NotRunning => format!("{failure}: nobody answers on {}", places.join(" or ")),
-        _ => failure.to_string(),
+    first(sockets, |socket| get(socket, path, timeout))?.ok_or_else(|| {
+        let places: Vec<_> = sockets.iter().map(|socket| socket.display().to_string()).collect();
+        format!("{}: nobody answers on {}", ClientError::NotRunning, places.join(" or "))
     })
 }
 
-fn get(socket: &Path, path: &str, timeout: Duration) -> Result<String, ClientError> {
-    let failed = |error: io::Error| match error.kind() {
+/// Whether somebody listens on one of these sockets, or whoever does cannot be asked.
+pub(super) fn is_running(sockets: &[PathBuf]) -> bool {
+    sockets.iter().any(|socket| !matches!(connect(socket), Err(ClientError::NotRunning)))
+}
+
+/// The body of such an answer as it comes, and how long it is; `None` if nobody answers.
+pub(super) fn open(sockets: &[PathBuf], path: &str) -> Result<Option<(u64, BufReader<UnixStream>)>, String> {
+    first(sockets, |socket| {
+        let failed = |error| ClientError::Io(socket.to_owned(), error);
+        let mut stream = connect(socket)?;
+        send(&mut stream, path, JOURNAL_TIMEOUT).map_err(failed)?;
+        let mut answer = BufReader::new(stream);
+        let (mut status, mut len) = (None, None);
+        loop {
+            let mut line = String::new();
+            answer.by_ref().take(HEAD_LINE_MAX).read_line(&mut line).map_err(failed)?;
+            let line = line.trim_end();
+            match line.split_once(": ") {
+                _ if line.is_empty() => break,
+                None => status = line.split(' ').nth(1).and_then(|status| status.parse().ok()),
+                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                    len = value.parse().ok()
+                }
+                Some(_) => {}
+            }
+        }
+        match (status, len) {
+            (Some(200), Some(len)) => Ok((len, answer)),
+            (Some(status), _) => {
+                let mut body = String::new();
+                answer.take(HEAD_LINE_MAX).read_to_string(&mut body).map_err(failed)?;
+                Err(ClientError::Refused(status, sentence(&body)))
+            }
+            (None, _) => Err(strange(socket)),
+        }
+    })
+}
+
+/// What the first of these sockets that somebody answers on gives.
+fn first<T>(sockets: &[PathBuf], ask: impl Fn(&Path) -> Result<T, ClientError>) -> Result<Option<T>, String> {
+    let mut failure = None;
+    for socket in sockets {
+        match ask(socket) {
+            Ok(answer) => return Ok(Some(answer)),
+            Err(error @ ClientError::Refused(..)) => return Err(error.to_string()),
+            // What says more than "nobody there" is kept.
+            Err(ClientError::NotRunning) => {}
+            Err(error) => failure = Some(error),
+        }
+    }
+    failure.map_or(Ok(None), |error| Err(error.to_string()))
+}
+
+fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
+    UnixStream::connect(socket).map_err(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => ClientError::NotRunning,
         ErrorKind::PermissionDenied => ClientError::Forbidden(socket.to_owned()),
         _ => ClientError::Io(socket.to_owned(), error),
-    };
-    let mut stream = UnixStream::connect(socket).map_err(failed)?;
+    })
+}
+
+fn strange(socket: &Path) -> ClientError {
+    ClientError::Io(socket.to_owned(), io::Error::other("what answers is no iotsocketd"))
+}
+
+fn get(socket: &Path, path: &str, timeout: Duration) -> Result<String, ClientError> {
+    let mut stream = connect(socket)?;
     let answer =
         exchange(&mut stream, path, timeout).map_err(|error| ClientError::Io(socket.to_owned(), error))?;
-    let strange = || ClientError::Io(socket.to_owned(), io::Error::other("what answers is no iotsocketd"));
+    let strange = || strange(socket);
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(strange)?;
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(strange)?;
     if status == 200 { Ok(body.to_owned()) } else { Err(ClientError::Refused(status, sentence(body))) }
@@ -108,10 +159,14 @@ fn sentence(body: &str) -> String {
 }
 
 /// HTTP/1.0: the answer comes in one piece and ends with the connection.
-fn exchange(stream: &mut UnixStream, path: &str, timeout: Duration) -> io::Result<String> {
+fn send(stream: &mut UnixStream, path: &str, timeout: Duration) -> io::Result<()> {
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")
+}
+
+fn exchange(stream: &mut UnixStream, path: &str, timeout: Duration) -> io::Result<String> {
+    send(stream, path, timeout)?;
     let mut answer = String::new();
     stream.take(ANSWER_MAX).read_to_string(&mut answer)?;
     Ok(answer)

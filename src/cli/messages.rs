@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 use super::arguments::Arguments;
-use super::recall::{FILTERS, Filter, Journal, Page, Running, Shown, filter_help, harmless, parse, seq};
+use super::recall::{FILTERS, Filter, Journal, Kept, Page, Shown, filter_help, harmless, parse, seq};
 use super::{Failure, output};
 use crate::hub::history::MessageId;
 
-pub(super) const SUMMARY: &str = "messages of the journal, once one is kept";
+pub(super) const SUMMARY: &str = "messages of the journal, the newest or others";
 pub(super) const HELP: &str = concat!(
     "\
 Usage: iotsocketd messages [OPTIONS]
@@ -66,7 +66,7 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
         Some(after) => filter.behind(after, limit),
         None => filter.last(limit),
     };
-    let text = list(&Running::with(&arguments.config_path()), &path, json).map_err(Failure::Failed)?;
+    let text = list(&Kept::of(&arguments)?, &path, json).map_err(Failure::Failed)?;
     if !text.is_empty() {
         output::say(&text);
     }
@@ -83,7 +83,7 @@ pub(super) fn run_trace(parser: lexopt::Parser) -> Result<(), Failure> {
         let sentence = format!("`{}` is neither a message's id nor its number", id.escape_debug());
         return Err(Failure::Usage(sentence));
     }
-    let text = trace(&Running::with(&arguments.config_path()), &id, json).map_err(Failure::Failed)?;
+    let text = trace(&Kept::of(&arguments)?, &id, json).map_err(Failure::Failed)?;
     output::say(&text);
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! Exit: 0 on success, 1 on failure with one sentence on stderr, 2 on wrong usage. Only `output` prints.
 
 mod arguments;
+mod backup;
 mod check;
 mod demo;
 mod device;
@@ -62,6 +63,19 @@ const COMMANDS: &[Command] = &[
         run: messages::run_trace,
     },
     Command { name: "export", summary: export::SUMMARY, help: export::HELP, run: export::run },
+    Command { name: "backup", summary: backup::SUMMARY, help: backup::HELP, run: backup::run },
+    Command {
+        name: "verify",
+        summary: backup::VERIFY_SUMMARY,
+        help: backup::VERIFY_HELP,
+        run: backup::run_verify,
+    },
+    Command {
+        name: "restore",
+        summary: backup::RESTORE_SUMMARY,
+        help: backup::RESTORE_HELP,
+        run: backup::run_restore,
+    },
     Command { name: "status", summary: status::SUMMARY, help: status::HELP, run: status::run },
 ];
 

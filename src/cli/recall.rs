@@ -1,7 +1,8 @@
 //! What `messages`, `trace` and `export` have in common: where messages come from, which ones, and how they are read.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::future;
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -9,7 +10,10 @@ use serde_json::value::RawValue;
 
 use super::arguments::Arguments;
 use super::{Failure, maintenance_client};
+use crate::endpoint::http::Recall;
 use crate::hub::history::Kind;
+use crate::service::journal::{Records, Stopped};
+use crate::service::look_into;
 use crate::wire::{GroupName, Uid};
 
 /// The options that choose messages.
@@ -35,20 +39,40 @@ pub(super) trait Journal {
     fn get(&self, path: &str) -> Result<String, String>;
 }
 
-/// A running concentrator, reached over the first of these sockets that it listens on.
-#[derive(Debug)]
-pub(super) struct Running(Vec<PathBuf>);
+/// The journal of a running concentrator, or the files of one that does not run.
+pub(super) enum Kept {
+    /// Reached over the first of these sockets that it listens on.
+    Running(Vec<PathBuf>),
+    /// As it was when this began.
+    Stopped(Records),
+}
 
-impl Running {
-    /// One with the configuration in this file.
-    pub(super) fn with(config: &Path) -> Self {
-        Self(maintenance_client::sockets(config))
+impl Kept {
+    /// That of the configuration in this file.
+    pub(super) fn of(arguments: &Arguments) -> Result<Self, Failure> {
+        let sockets = maintenance_client::sockets(&arguments.config_path());
+        if maintenance_client::is_running(&sockets) {
+            return Ok(Self::Running(sockets));
+        }
+        let state_dir = arguments.config()?.state_dir;
+        // Only as long as it takes to find out what is there: what is read then never changes.
+        let _nothing_starts = look_into(&state_dir).map_err(Failure::Failed)?;
+        let stopped = Stopped::look(&state_dir).and_then(Stopped::records);
+        stopped.map(Self::Stopped).map_err(Failure::Failed)
     }
 }
 
-impl Journal for Running {
+impl Journal for Kept {
     fn get(&self, path: &str) -> Result<String, String> {
-        maintenance_client::ask(&self.0, path, maintenance_client::JOURNAL_TIMEOUT)
+        let records = match self {
+            Self::Running(sockets) => {
+                return maintenance_client::ask(sockets, path, maintenance_client::JOURNAL_TIMEOUT);
+            }
+            Self::Stopped(records) => records,
+        };
+        let answer = async { Recall::local(path)?.answer(records, future::ready(())).await };
+        let reply = smol::block_on(answer).map_err(|error| error.sentence.into_owned())?;
+        String::from_utf8(reply.body).map_err(|error| error.to_string())
     }
 }
 

@@ -2,10 +2,11 @@
 //! executor. It answers when everything else is stuck, and nothing from the network may ever reach it. Whoever may
 //! open the socket (its owner and group) has every right; today it answers what is only looked at.
 //!
-//! What has to be read from the journal may take a while, or hang with the medium: a second thread waits for it.
+//! What has to be read from the journal may take a while, or hang with the medium: a second thread waits for it. A copy of
+//! everything takes longer still, and hangs with whoever takes it: a third one hands it out, one at a time.
 
 use std::fmt;
-use std::io::{self, Cursor, ErrorKind};
+use std::io::{self, Cursor, ErrorKind, Read, Write as _};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use tiny_http::{Header, Request, Response, Server};
 
 use super::http::api::{Api, BodySize, Decision, Head, Source};
 use super::http::{ApiError, Cause, Recall, Reply};
+use crate::logfmt::Quoted;
 
 /// Owner and group.
 const MODE: u32 = 0o660;
@@ -29,6 +31,9 @@ const MODE: u32 = 0o660;
 const BACKLOG: i32 = 16;
 /// Questions to the journal that wait for their turn.
 const RECALLS_MAX: usize = 8;
+/// What is asked for a copy of everything, and bytes of it that are handed out at a time.
+const COPY_PATH: &str = "/v1/backup";
+const COPY_CHUNK: usize = 256 * 1024;
 /// How long the journal may take for one.
 const RECALL_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -39,6 +44,26 @@ pub struct Maintenance {
     /// Closed, it interrupts what waits for the journal.
     ending: smol::channel::Sender<()>,
     threads: Vec<JoinHandle<()>>,
+}
+
+/// What answers `GET /v1/backup`.
+pub trait Copies: Send + Sync + 'static {
+    /// Begins a copy of journal, access list and tokens as of now; the sentence says why there is none.
+    fn begin(&self) -> Result<CopyStream, String>;
+}
+
+/// A copy, byte by byte.
+pub struct CopyStream {
+    /// How many there are. If there are fewer it is not whole.
+    pub len: u64,
+    /// They.
+    pub bytes: Box<dyn Read + Send>,
+}
+
+impl fmt::Debug for CopyStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CopyStream({} bytes)", self.len)
+    }
 }
 
 /// A question to the journal, and who asks.
@@ -89,8 +114,12 @@ impl fmt::Debug for Maintenance {
 }
 
 impl Maintenance {
-    /// Listens on this path.
-    pub fn start(path: &Path, api: Arc<Api>) -> Result<Self, MaintenanceError> {
+    /// Listens on this path. Without somebody who makes copies it hands none out.
+    pub fn start(
+        path: &Path,
+        api: Arc<Api>,
+        copies: Option<Arc<dyn Copies>>,
+    ) -> Result<Self, MaintenanceError> {
         let failed = |error| MaintenanceError::Io(path.to_owned(), error);
         remove_stale(path)?;
         let listener = bind(path).map_err(failed)?;
@@ -98,6 +127,8 @@ impl Maintenance {
             .map_err(|error| failed(io::Error::other(error.to_string())))?;
         let (server, is_ending) = (Arc::new(server), Arc::new(AtomicBool::new(false)));
         let (questions, asked) = mpsc::sync_channel(RECALLS_MAX);
+        let (copy_requests, copies_wanted) = mpsc::sync_channel(1);
+        let is_copying = Arc::new(AtomicBool::new(false));
         let (ending, ended) = smol::channel::bounded(1);
         let reader = {
             let api = Arc::clone(&api);
@@ -105,9 +136,13 @@ impl Maintenance {
         };
         let server_thread = {
             let (server, is_ending) = (Arc::clone(&server), Arc::clone(&is_ending));
+            let is_copying = Arc::clone(&is_copying);
             move || {
                 while !is_ending.load(Ordering::Relaxed) {
                     match server.recv() {
+                        Ok(request) if request.url() == COPY_PATH => {
+                            want_copy(request, &copy_requests, &is_copying);
+                        }
                         Ok(request) => answer(&api, request, &questions),
                         // Woken to end; or accepting failed, and the server has told the log.
                         Err(_) => break,
@@ -120,6 +155,16 @@ impl Maintenance {
             spawn("maintenance").spawn(server_thread).map_err(failed)?,
             spawn("recall").spawn(reader).map_err(failed)?,
         ];
+        if let Some(copies) = copies {
+            let is_ending = Arc::clone(&is_ending);
+            let hand_out = move || {
+                while let Ok(request) = copies_wanted.recv() {
+                    hand_out_copy(&*copies, request, &is_ending, &is_copying);
+                }
+            };
+            // Not waited for at the end: whoever takes a copy may have stopped taking it.
+            let _detached = spawn("copies").spawn(hand_out).map_err(failed)?;
+        }
         Ok(Self { server, is_ending, ending, threads })
     }
 }
@@ -213,6 +258,51 @@ fn answer_questions(api: &Api, asked: &Receiver<Question>, ended: &smol::channel
         let reply = smol::block_on(recalled.or(late).or(ending)).unwrap_or_else(|error| error.reply());
         respond(request, reply);
     }
+}
+
+/// Has the copy made, unless one is under way, or nobody makes any.
+fn want_copy(request: Request, wanted: &SyncSender<Request>, is_copying: &AtomicBool) {
+    if is_copying.swap(true, Ordering::Relaxed) {
+        return respond(request, no_answer("another backup is under way: wait for its end"));
+    }
+    match wanted.try_send(request) {
+        Ok(()) => {}
+        Err(mpsc::TrySendError::Full(request) | mpsc::TrySendError::Disconnected(request)) => {
+            is_copying.store(false, Ordering::Relaxed);
+            respond(request, ApiError::new(Cause::Route, 404, "no copies are made here").reply());
+        }
+    }
+}
+
+fn hand_out_copy(copies: &dyn Copies, request: Request, is_ending: &AtomicBool, is_copying: &AtomicBool) {
+    let CopyStream { len, mut bytes } = match copies.begin() {
+        Ok(stream) => stream,
+        Err(sentence) => {
+            is_copying.store(false, Ordering::Relaxed);
+            return respond(request, ApiError::new(Cause::Storage, 503, sentence).reply());
+        }
+    };
+    // Not as a response of the server, which knows no length beyond the machine's word.
+    let mut writer = request.into_writer();
+    let head =
+        format!("HTTP/1.0 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: {len}\r\n\r\n");
+    let mut chunk = vec![0; COPY_CHUNK];
+    let mut hand_out = || {
+        writer.write_all(head.as_bytes())?;
+        loop {
+            let read = bytes.read(&mut chunk)?;
+            if read == 0 || is_ending.load(Ordering::Relaxed) {
+                return writer.flush();
+            }
+            writer.write_all(chunk.get(..read).unwrap_or_default())?;
+        }
+    };
+    // Cut short, it is no copy: whoever takes it counts, and checks it.
+    if let Err(error) = hand_out() {
+        log::warn!("event=backup_cut_short error={}", Quoted(error));
+    }
+    // Before its end can be seen, so that the next one finds nobody in its way.
+    is_copying.store(false, Ordering::Relaxed);
 }
 
 fn no_answer(sentence: &'static str) -> Reply {

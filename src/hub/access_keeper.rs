@@ -70,6 +70,11 @@ impl AccessKeeper {
         Self { hub, path: Mutex::new(path), turn: smol::lock::Mutex::new(()), seen: Mutex::new(seen) }
     }
 
+    /// Where the list is.
+    pub fn path(&self) -> PathBuf {
+        lock(&self.path).clone()
+    }
+
     /// Reads the file that is to be used from now on, which may be the same; waits for a list that is under way.
     /// Until what it gives is dropped, no other list takes effect. Not for tasks: it blocks.
     pub fn read_next(

@@ -202,13 +202,22 @@ impl<M: Medium + ?Sized> Input<'_, M> {
     }
 }
 
-/// Restores a copy into `scratch`, which is to be empty, and reads all of it: what it holds, if it is good.
+/// Reads all of a copy and checks it, without restoring it anywhere: what it holds, and the other files.
+pub fn check<S: Medium + ?Sized>(source: &mut S, name: &str) -> Result<(Contents, Vec<Other>), BackupError> {
+    let file = source.open(name)?;
+    let read = read::<S, S>(source, file, None);
+    source.close(file);
+    read
+}
+
+/// Restores a copy into `scratch`, which is to be empty, and reads all of it: what it holds and
+/// the other files, if it is good.
 pub fn verify<S: Medium + ?Sized, T: Medium + ?Sized>(
     source: &mut S,
     name: &str,
     scratch: &mut T,
-) -> Result<Contents, BackupError> {
-    let (contents, _) = restore(source, name, scratch)?;
+) -> Result<(Contents, Vec<Other>), BackupError> {
+    let (contents, others) = restore(source, name, scratch)?;
     let recovered = recover(scratch).map_err(BackupError::Journal)?;
     let mut messages = recovered.segments.iter().map(|segment| segment.summary.messages).sum::<u64>();
     let mut next_seq = recovered.next_seq();
@@ -228,7 +237,7 @@ pub fn verify<S: Medium + ?Sized, T: Medium + ?Sized>(
         && next_seq == contents.next_seq
         && report.damaged.is_empty()
         && report.set_aside.is_empty();
-    if same { Ok(contents) } else { Err(BackupError::Differs) }
+    if same { Ok((contents, others)) } else { Err(BackupError::Differs) }
 }
 
 /// Restores a copy into an empty place; gives what it holds, and the other files, which are not written anywhere. The

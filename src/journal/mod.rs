@@ -17,6 +17,7 @@ mod codec;
 pub mod error;
 pub mod front;
 pub mod index;
+pub mod look;
 pub mod medium;
 pub mod reader;
 pub mod record;

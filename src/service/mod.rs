@@ -4,9 +4,10 @@
 //! [`Service::drain`] ends it so that nothing acknowledged is lost. `run` and `demo` use the same three.
 
 pub mod archive;
+pub mod backup;
 pub mod config;
 pub mod disk;
-mod journal;
+pub mod journal;
 mod listen;
 mod settings;
 mod state;
@@ -38,9 +39,11 @@ use crate::hub::{Hub, access_file, lock};
 use crate::journal::recovery::Report;
 use crate::logfmt::Quoted;
 use crate::wire::{CloseCode, GroupName};
+use backup::RunningCopies;
 use config::Config;
 use journal::{Journal, Opened};
 use state::StateFolder;
+pub use state::look_into;
 use view::View;
 
 /// Threads of the executor at most; more cores than that are for the system's own work.
@@ -145,8 +148,14 @@ impl Service {
             executor.spawn(watch::deadlines(Arc::clone(&view.hub))),
             executor.spawn(watch::every_second(Arc::clone(&certificates), Arc::clone(&view))),
         ];
-        let maintenance = Maintenance::start(&config.maintenance.socket, Arc::clone(&api))
-            .map_err(|error| error.to_string())?;
+        let copies = RunningCopies {
+            state_dir: config.state_dir.clone(),
+            journal: Arc::clone(&journal),
+            access: Arc::clone(&view.access),
+        };
+        let maintenance =
+            Maintenance::start(&config.maintenance.socket, Arc::clone(&api), Some(Arc::new(copies)))
+                .map_err(|error| error.to_string())?;
         let (stop, stopped) = smol::channel::bounded(1);
         let threads = start_threads(&executor, &stopped)?;
         log::info!(

@@ -24,7 +24,7 @@ impl StateFolder {
             .create(true)
             .truncate(false)
             .write(true)
-            .open(path.join("lock"))
+            .open(path.join(LOCK))
             .map_err(|error| format!("state_dir {name}: cannot be written: {error}"))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -42,9 +42,31 @@ impl StateFolder {
     }
 }
 
+/// Looks into a state folder on which nothing runs; nothing starts on it before what this gives is dropped. It is to be
+/// short: a concentrator that is started meanwhile fails, and is started again.
+pub fn look_into(path: &Path) -> Result<File, String> {
+    let name = path.display();
+    let lock = File::open(path.join(LOCK)).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => format!("state_dir {name}: nothing ever ran on it"),
+        _ => format!("state_dir {name}: cannot be read: {error}"),
+    })?;
+    match lock.try_lock_shared() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => {
+            Err(format!("state_dir {name}: an iotsocketd runs on it and does not answer on its socket"))
+        }
+        Err(TryLockError::Error(error)) => Err(format!("state_dir {name}: cannot be locked: {error}")),
+    }
+}
+
+/// The mark of an environment, as [`StateFolder::take`] leaves it.
+pub const ENVIRONMENT: &str = "environment";
+/// The file that is locked.
+pub const LOCK: &str = "lock";
+
 /// Marks a new folder with its environment, and compares that of an old one.
 fn mark(path: &Path, environment: Environment) -> Result<(), String> {
-    let file = path.join("environment");
+    let file = path.join(ENVIRONMENT);
     match fs::read_to_string(&file) {
         Ok(text) if text.trim() == environment.name() => Ok(()),
         Ok(text) => Err(format!(

@@ -8,6 +8,7 @@
 #[path = "../support/medium/mod.rs"]
 mod medium;
 
+mod copies;
 mod damage;
 mod faults;
 mod model;
@@ -109,6 +110,26 @@ fn nothing_is_lost_or_acknowledged_falsely_wherever_the_medium_fails() {
         begun.elapsed().as_secs_f32()
     );
     assert!(tried.workloads > 100 && tried.read_only > 0);
+}
+
+#[test]
+fn archives_and_backups_are_whole_wherever_the_power_fails() {
+    let begun = Instant::now();
+    let whole = number("IOTSOCKETD_IMAGES").is_some() || number("IOTSOCKETD_SEED").is_some();
+    let (seeds, again) = if whole { (50, 2) } else { (2, SECOND_IN_SLICE) };
+    let total = std::sync::Mutex::new(Count::default());
+    let started = AtomicU64::new(0);
+    each_seed(
+        || started.fetch_add(1, Ordering::Relaxed) >= seeds,
+        |seed| {
+            let mut count = with_seed(seed, "the archive", copies::archive_everywhere(seed, STEPS, again));
+            count += with_seed(seed, "the backup", copies::backup_everywhere(seed, STEPS));
+            *total.lock().unwrap() += count;
+        },
+    );
+    let count = *total.lock().unwrap();
+    println!("archives and backups: {count}, in {:.1} s", begun.elapsed().as_secs_f32());
+    assert!(count.first > 0 && count.second > 0);
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! A site to try the real program on: its folder, its process, and everybody who speaks with it.
+#![allow(dead_code, unused_imports, reason = "each test that includes this uses a part of it")]
 
 mod hooks;
 mod http;

@@ -72,6 +72,17 @@ impl Recall {
         Ok(Self { ask: Ask::Page(asked), key: Arc::clone(key), wait })
     }
 
+    /// What somebody who has every right asks for by a path and query of the API.
+    pub fn local(target: &str) -> Result<Self, ApiError> {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let key = Arc::new(ApiKey::unlimited("local", [0; 32]));
+        match path.strip_prefix("/v1/messages").map(|rest| rest.strip_prefix('/').ok_or(rest)) {
+            Some(Ok(id)) => Self::one(id, &key),
+            Some(Err("")) => Self::page(query, &key, Duration::ZERO),
+            _ => Err(ApiError::new(Cause::Route, 404, "there is no such path: ask for /v1/messages")),
+        }
+    }
+
     /// The one message that a path names.
     pub(super) fn one(encoded: &str, key: &Arc<ApiKey>) -> Result<Self, ApiError> {
         let id = query::decode(encoded).and_then(|text| MessageId::parse(&text)).ok_or_else(|| {

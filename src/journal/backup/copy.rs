@@ -10,6 +10,9 @@ use crate::journal::catalog::{Catalog, SegmentInfo, tail_block};
 use crate::journal::medium::{FileId, Medium, MediumError};
 use crate::journal::segment::HEADER_LEN;
 
+/// Bytes of the end: its kind, four numbers, SHA-256.
+const END_LEN: u64 = 1 + 4 * 8 + 32;
+
 /// A copy in the making.
 pub struct Copy<S: Medium> {
     source: S,
@@ -118,6 +121,16 @@ impl<S: Medium> Copy<S> {
         };
         self.hash.update(&bytes);
         Ok(Some(bytes))
+    }
+
+    /// Bytes that are still to come.
+    pub fn rest_len(&self) -> u64 {
+        let len = |piece: &Piece| match piece {
+            Piece::Bytes(bytes) => bytes.len() as u64,
+            Piece::Range { from, to, .. } => to.saturating_sub(*from),
+            Piece::End => END_LEN,
+        };
+        self.pieces.iter().map(len).sum()
     }
 
     /// What is in it once it is whole.

@@ -29,7 +29,7 @@ fn what_is_restored_is_what_was_acknowledged_and_numbers_jump() {
     let contents = backup(&mut rig.medium.clone(), &catalog, &others(), &mut place, NAME).unwrap();
     let segments = catalog.segments.len() as u64;
     assert_eq!(contents, Contents { segments, messages: 240, first_seq: 1, next_seq: 241 });
-    assert_eq!(verify(&mut place, NAME, &mut Memory::default()).unwrap(), contents);
+    assert_eq!(verify(&mut place, NAME, &mut Memory::default()).unwrap(), (contents, others()));
 
     let mut target = Memory::default();
     assert_eq!(restore(&mut place, NAME, &mut target).unwrap(), (contents, others()));
@@ -77,7 +77,7 @@ fn one_that_is_interrupted_leaves_the_one_before_and_harms_nothing() {
             let copied = backup(&mut rig.medium.clone(), &rig.writer.catalog(), &[], &mut place, NAME);
             if copied.is_err() {
                 assert_eq!(place.names(), [NAME]);
-                assert_eq!(verify(&mut place, NAME, &mut Memory::default()).unwrap(), first);
+                assert_eq!(verify(&mut place, NAME, &mut Memory::default()).unwrap().0, first);
             }
             place.heal();
             backup(&mut rig.medium.clone(), &catalog, &others(), &mut place, NAME).unwrap();
@@ -99,7 +99,7 @@ fn what_is_deleted_before_it_begins_is_told_and_what_is_deleted_meanwhile_is_in_
 
     let catalog = rig.writer.catalog();
     let mut copy = Copy::begin(rig.medium.clone(), &catalog, &others()).unwrap();
-    let left = rig.stored();
+    let (left, len) = (rig.stored(), copy.rest_len());
     rig.writer.retire(stamp(rig.now_us), &plan(vec![1, 3, 4])).unwrap();
     // What is not sealed yet is sealed, and cut to its length.
     rig.fill(30, 3);
@@ -109,9 +109,10 @@ fn what_is_deleted_before_it_begins_is_told_and_what_is_deleted_meanwhile_is_in_
         place.write_at(file, at, &piece).unwrap();
         at += piece.len() as u64;
     }
+    assert_eq!((at, copy.rest_len()), (len, 0));
     let contents = copy.contents();
     assert_eq!((contents.segments, contents.messages), (catalog.segments.len() as u64, left.len() as u64));
-    assert_eq!(verify(&mut place, NAME, &mut Memory::default()), Ok(contents));
+    assert_eq!(verify(&mut place, NAME, &mut Memory::default()), Ok((contents, others())));
     // What was deleted long before is no loss when it is restored.
     let mut target = Memory::default();
     restore(&mut place, NAME, &mut target).unwrap();

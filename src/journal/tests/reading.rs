@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::rig::{settings, stamp};
 use super::{Memory, Rig, message};
+use crate::journal::backup::{backup, verify};
 use crate::journal::catalog::Catalog;
+use crate::journal::look::look;
 use crate::journal::medium::Operation;
 use crate::journal::reader::{Order, Query, Reader};
 use crate::journal::record::{Kind, Message, Record};
@@ -222,4 +224,28 @@ fn what_was_deleted_meanwhile_is_passed_over() {
     let page = Reader::new(medium).read(&before, &Query { limit: 1000, ..Query::from(0) }).unwrap();
     assert_eq!(page.messages[0].seq, keep.summary.first_seq);
     assert_eq!(page.messages.last().unwrap().seq, 600);
+}
+
+/// Whoever only looks sees what the next start will have, the last batch included, and changes nothing.
+#[test]
+fn looking_sees_everything_and_writes_nothing() {
+    assert!(look(&mut Memory::default()).unwrap().is_none());
+    let (medium, rig, model) = world();
+    let small = rig.writer.small().clone();
+    drop(rig);
+    let before = medium.copy();
+    let found = look(&mut medium.clone()).unwrap().unwrap();
+    assert!(!found.report.is_loss());
+    let query = Query { limit: 10_000, bytes_max: usize::MAX, ..Query::from(0) };
+    let page = Reader::new(medium.clone()).read(&found.catalog, &query).unwrap();
+    assert_eq!(page.messages, model);
+    assert_eq!(found.small, small);
+    assert_eq!(medium.names(), before.names());
+    for name in medium.names() {
+        assert!(medium.bytes(&name) == before.bytes(&name), "{name}");
+    }
+    let mut place = Memory::default();
+    let contents = backup(&mut medium.clone(), &found.catalog, &[], &mut place, "copy").unwrap();
+    assert_eq!(contents.messages, model.len() as u64);
+    assert_eq!(verify(&mut place, "copy", &mut Memory::default()), Ok((contents, vec![])));
 }

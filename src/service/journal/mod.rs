@@ -8,6 +8,7 @@ mod bell;
 mod clock;
 mod history;
 mod seen;
+mod stopped;
 mod thread;
 mod worker;
 
@@ -26,6 +27,7 @@ use ring::rand::SecureRandom as _;
 use super::config::{self, Config};
 use super::disk::Disk;
 use crate::hub::{Hub, Keeper, Keeping, Urgency, lock};
+use crate::journal::catalog::Catalog;
 use crate::journal::front::{Bounds, Front};
 use crate::journal::reader::{Query, Reader};
 use crate::journal::record::Kind;
@@ -43,10 +45,11 @@ use bell::Bell;
 use clock::WallClock;
 pub use history::Records;
 use seen::{Newest, Seen};
+pub use stopped::{Stopped, jump};
 use worker::Worker;
 
 /// The journal's folder, in the state folder.
-const FOLDER: &str = "journal";
+pub(super) const FOLDER: &str = "journal";
 /// A segment is this share of the journal's size, so that what makes room is a small part of it.
 const SEGMENTS: u64 = 16;
 /// Bytes of a segment unless the journal is small.
@@ -170,6 +173,11 @@ impl Journal {
     /// What was recorded.
     pub fn records(&self) -> Records {
         Records::new(Arc::clone(&self.shared.newest), Arc::clone(&self.history))
+    }
+
+    /// Where what lies, as of the last commit.
+    pub fn catalog(&self) -> Catalog {
+        self.shared.newest.get().catalog.clone()
     }
 
     /// Takes up a changed configuration.
