@@ -15,6 +15,7 @@ pub mod history;
 mod http_call;
 pub mod intake;
 mod keeping;
+pub mod latency;
 pub mod outbox;
 pub mod recorded_calls;
 pub mod recording;
@@ -89,6 +90,8 @@ pub struct Hub {
     core: Mutex<Core>,
     webhooks: std::sync::OnceLock<Arc<dyn WebhookSink>>,
     random: ring::rand::SystemRandom,
+    /// How long things take.
+    pub meters: latency::Meters,
 }
 
 impl std::fmt::Debug for Hub {
@@ -137,6 +140,7 @@ impl Hub {
             }),
             webhooks: std::sync::OnceLock::new(),
             random: ring::rand::SystemRandom::new(),
+            meters: latency::Meters::default(),
         });
         hub.turn(Instant::now()).restore(small);
         hub
@@ -307,6 +311,7 @@ impl Turn<'_> {
             slots: &mut core.slots,
             webhooks: self.hub.webhooks.get().map(Arc::as_ref),
             random: &self.hub.random,
+            meters: &self.hub.meters,
             wakes: &mut self.wakes,
             central_changed: None,
             admitted: Vec::new(),

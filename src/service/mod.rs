@@ -5,6 +5,7 @@
 
 pub mod archive;
 pub mod config;
+mod destinations;
 pub mod disk;
 mod journal;
 mod listen;
@@ -12,6 +13,7 @@ mod settings;
 mod state;
 mod view;
 mod watch;
+mod wear;
 
 use std::io;
 use std::net::SocketAddr;
