@@ -110,7 +110,8 @@ fn render(status: &Value) -> String {
 /// A line for each kind of duration that was measured.
 fn add_latencies(lines: &mut String, value: &Value) {
     for (name, latency) in value.as_object().into_iter().flatten() {
-        let seconds = |name: &str| latency.get(name).and_then(Value::as_f64).map(Duration::from_secs_f64);
+        let seconds =
+            |name: &str| Duration::try_from_secs_f64(latency.get(name).and_then(Value::as_f64)?).ok();
         let (Some(p50), Some(p99)) = (seconds("p50_seconds"), seconds("p99_seconds")) else { continue };
         let (p50, p99) = (time(p50).to_string(), time(p99).to_string());
         let count = latency.get("count").and_then(Value::as_u64).unwrap_or_default();

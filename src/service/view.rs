@@ -22,6 +22,7 @@ use crate::hub::access_keeper::{AccessKeeper, ReplaceError};
 use crate::hub::backend::{Backend, ObjectView, Pending, Presence};
 use crate::hub::commands::{CommandRefusal, NewCommand};
 use crate::hub::durable::NeverDurable;
+use crate::hub::seen::Seen;
 use crate::hub::status::{Alert, Books, Calls, Certificate, Disk, Queue, Rates, Sessions, Status};
 use crate::hub::{CallAnswer, Hub, lock};
 use crate::journal::stamp::MessageId;
@@ -298,13 +299,25 @@ fn add_webhook(all: &mut BTreeMap<String, u64>, name: &str, webhook: &WebhookCou
     }
 }
 
-fn object_view(router: &Router, uid: Uid, entry: &AccessEntry) -> ObjectView {
+fn object_view(router: &Router, seen: &Seen, uid: Uid, entry: &AccessEntry) -> ObjectView {
     let state = match router.session_state(uid) {
         SessionState::Live => Presence::Live,
         SessionState::Kept => Presence::Kept,
         SessionState::Absent => Presence::Absent,
     };
-    ObjectView { uid: uid.as_str().to_owned(), group: entry.group.as_str().to_owned(), state, since: None }
+    let moments = seen.get(uid);
+    // The clock of now, since it may have been set meanwhile.
+    let told = |moment: Instant| {
+        let second = Timestamp::from_second((Timestamp::now() - moment.elapsed()).as_second());
+        second.ok().map(|second| second.to_string())
+    };
+    ObjectView {
+        uid: uid.as_str().to_owned(),
+        group: entry.group.as_str().to_owned(),
+        state,
+        since: moments.and_then(|moments| moments.changed).and_then(told),
+        last_seen: moments.map(|moments| moments.heard).and_then(told),
+    }
 }
 
 impl Backend for View {
@@ -338,19 +351,21 @@ impl Backend for View {
 
     fn objects(&self, after: Option<Uid>, limit: usize, groups: &[GroupName]) -> Vec<ObjectView> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.hub.with_router(|router| {
+        self.hub.look_at_objects(|router, seen| {
             router
                 .access()
                 .range(start)
                 .filter(|(_, entry)| groups.is_empty() || groups.contains(&entry.group))
                 .take(limit)
-                .map(|(uid, entry)| object_view(router, *uid, entry))
+                .map(|(uid, entry)| object_view(router, seen, *uid, entry))
                 .collect()
         })
     }
 
     fn object(&self, uid: Uid) -> Option<ObjectView> {
-        self.hub.with_router(|router| router.access().get(&uid).map(|entry| object_view(router, uid, entry)))
+        self.hub.look_at_objects(|router, seen| {
+            router.access().get(&uid).map(|entry| object_view(router, seen, uid, entry))
+        })
     }
 
     fn status(&self) -> Status {

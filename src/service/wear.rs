@@ -22,9 +22,7 @@ pub fn life_time_file(folder: &Path) -> Option<PathBuf> {
     let (major, minor) = (libc::major(device), libc::minor(device));
     let block = fs::canonicalize(format!("/sys/dev/block/{major}:{minor}")).ok()?;
     // A partition lies in its medium's folder.
-    let found =
-        block.ancestors().take(2).map(|folder| folder.join("device/life_time")).find(|file| file.exists());
-    found
+    block.ancestors().take(2).map(|folder| folder.join("device/life_time")).find(|file| file.exists())
 }
 
 /// The state of a medium of so many bytes, after so long.

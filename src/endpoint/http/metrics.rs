@@ -267,7 +267,7 @@ mod tests {
     fn the_table_of_names_is_that_of_the_exposition() {
         let documented: BTreeSet<String> = README
             .lines()
-            .filter_map(|line| Some(line.strip_prefix("| `iotsocketd_")?.split('`').next()?))
+            .filter_map(|line| line.strip_prefix("| `iotsocketd_")?.split('`').next())
             .map(|name| format!("iotsocketd_{name}"))
             .collect();
         assert_eq!(documented, families());
