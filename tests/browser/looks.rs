@@ -1,0 +1,174 @@
+//! Every view in both languages and appearances, on a desk and on a phone.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::fake_history::id;
+use super::stage::{Stage, settle, show};
+
+/// WCAG 2.2, level AA.
+const CONTRAST_MIN: f64 = 4.5;
+const SIZES: [(&str, u32, u32); 2] = [("desk", 1280, 800), ("phone", 390, 844)];
+/// Bytes of everything that the page loads before the first view, at most.
+const WEIGHT_MAX: u64 = 100 * 1024;
+
+/// The texts whose contrast is too small, with it. A colour may be partly transparent; a background never is.
+const CONTRAST: &str = r#"
+    const parse = (text) => text.match(/[\d.]+/g).map(Number);
+    const light = (rgb) => {
+        const [r, g, b] = rgb.map((part) => part / 255).map((part) => part <= .04045 ? part / 12.92 : ((part + .055) / 1.055) ** 2.4);
+        return .2126 * r + .7152 * g + .0722 * b;
+    };
+    const below = (element) => {
+        for (let at = element; at; at = at.parentElement) {
+            const [r, g, b, a = 1] = parse(getComputedStyle(at).backgroundColor);
+            if (a > 0) return [r, g, b];
+        }
+        return [255, 255, 255];
+    };
+    const bad = [];
+    let seen = 0;
+    for (const element of document.body.querySelectorAll("*")) {
+        const hasText = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+        const isShown = element.checkVisibility({ visibilityProperty: true }) && !element.closest(".unseen, noscript");
+        if (!isShown || !(hasText || element.matches("input, select"))) continue;
+        const style = getComputedStyle(element);
+        const colour = element instanceof SVGElement ? style.fill : style.color;
+        const [one, other] = [light(parse(colour).slice(0, 3)), light(below(element))].sort((a, b) => b - a);
+        const ratio = (one + .05) / (other + .05);
+        seen += 1;
+        if (ratio < arguments[0]) bad.push(`${ratio.toFixed(2)} ${element.tagName}.${element.getAttribute("class")} ${colour} on ${below(element)}: ${element.textContent.slice(0, 40)}`);
+    }
+    return { bad, seen };
+"#;
+
+fn views() -> Vec<(&'static str, String)> {
+    vec![
+        ("overview", "overview".to_owned()),
+        ("objects", "objects".to_owned()),
+        ("object", "objects/pump-0007".to_owned()),
+        ("messages", "messages".to_owned()),
+        ("trace", format!("messages/{}", id(249))),
+        ("destinations", "destinations".to_owned()),
+        ("alerts", "alerts".to_owned()),
+        ("machine", "machine".to_owned()),
+    ]
+}
+
+fn file(name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("target/console/{name}.png"))
+}
+
+/// What the browser complained about, but for a route that this API does not have.
+pub fn complaints(log: Vec<String>) -> Vec<String> {
+    log.into_iter().filter(|line| !(line.contains("/v1/events") && line.contains("404"))).collect()
+}
+
+#[test]
+fn every_view_can_be_read_everywhere() {
+    let stage = Stage::new();
+    let browser = stage.logged_in();
+    let mut wrong = Vec::new();
+    for (size, width, height) in SIZES {
+        browser.size(width, height);
+        for (language, scheme) in [("en", "light"), ("en", "dark"), ("fr", "light"), ("fr", "dark")] {
+            browser.prefer(language, scheme);
+            // The page as it is for somebody who comes with these preferences.
+            browser.get("(location.hash = '', location.reload())");
+            browser.wait(&format!("document.documentElement.lang === '{language}'"));
+            browser.wait("document.querySelector('.tile strong')?.textContent");
+            for (name, view) in views() {
+                show(&browser, &view);
+                if name == "overview" {
+                    // Two snapshots make a line.
+                    browser.wait("document.querySelector('.chart .line')?.getAttribute('d').includes('L')");
+                }
+                let here = format!("{size}-{language}-{scheme}-{name}");
+                browser.screenshot(&file(&here));
+                if browser.get("document.documentElement.scrollWidth > innerWidth") == true {
+                    wrong.push(format!("{here}: wider than the window"));
+                }
+                let contrast = browser.run(CONTRAST, json!([CONTRAST_MIN]));
+                assert!(contrast["seen"].as_u64().unwrap() > 10, "{here}: {contrast}");
+                wrong.extend(contrast["bad"].as_array().unwrap().iter().map(|bad| format!("{here}: {bad}")));
+                let dark = browser.get("getComputedStyle(document.documentElement).backgroundColor");
+                assert_eq!(dark == "rgb(15, 20, 25)", scheme == "dark", "{here}: {dark}");
+            }
+        }
+    }
+    wrong.extend(complaints(browser.log()));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn language_and_appearance_can_be_chosen() {
+    let stage = Stage::new();
+    let browser = stage.logged_in();
+    browser.size(1280, 800);
+    browser.prefer("en", "light");
+    let choose = |id: &str, value: &str| {
+        let script = "const box = document.getElementById(arguments[0]); box.value = arguments[1]; \
+                      box.dispatchEvent(new Event('change'));";
+        browser.run(script, json!([id, value]));
+    };
+    let colour = || browser.get("getComputedStyle(document.documentElement).backgroundColor");
+    let light = colour();
+    choose("theme", "dark");
+    assert_ne!(colour(), light);
+    choose("language", "fr");
+    browser.wait("document.querySelector('h1')?.textContent === 'Vue d’ensemble'");
+    browser.wait("document.querySelector('.banner')?.innerText.includes('libérez de la place')");
+    browser.get("location.reload()");
+    browser.wait("document.querySelector('h1')?.textContent === 'Vue d’ensemble'");
+    assert_ne!(colour(), light, "both are kept");
+    choose("theme", "light");
+    assert_eq!(colour(), light);
+}
+
+#[test]
+fn the_page_is_light_and_loads_nothing_from_elsewhere() {
+    let stage = Stage::new();
+    let browser = stage.logged_in();
+    let loaded = browser.get(
+        "[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')] \
+         .filter((entry) => !entry.name.includes('/v1/')).map((entry) => [entry.name, entry.transferSize])",
+    );
+    let loaded = loaded.as_array().unwrap();
+    assert!(loaded.iter().all(|entry| entry[0].as_str().unwrap().starts_with(&stage.url())), "{loaded:?}");
+    let weight: u64 = loaded.iter().filter_map(|entry| entry[1].as_u64()).sum();
+    assert!((1..WEIGHT_MAX).contains(&weight), "{weight}");
+}
+
+#[test]
+fn what_objects_send_stays_text() {
+    let stage = Stage::new();
+    let browser = stage.logged_in();
+    show(&browser, &format!("messages/{}", id(242)));
+    browser.wait("document.querySelector('pre')?.textContent.includes('<script>alert(242)</script>')");
+    assert_eq!(browser.get("document.querySelectorAll('body script').length"), 0);
+    show(&browser, "objects");
+    browser.wait("[...document.querySelectorAll('td a')].some((link) => link.textContent === 'café/1 <b>')");
+    browser.get(
+        "[...document.querySelectorAll('td a')].find((link) => link.textContent.startsWith('caf')).click()",
+    );
+    browser.wait("document.querySelector('h1')?.textContent === 'café/1 <b>'");
+    settle(&browser);
+    browser.wait("document.querySelector('dd')?.textContent === 'awaited back'");
+    assert_eq!(complaints(browser.log()), [""; 0]);
+}
+
+#[test]
+fn objects_are_found_by_a_part_of_their_name() {
+    let stage = Stage::new();
+    let browser = stage.logged_in();
+    show(&browser, "objects");
+    browser.wait("document.querySelectorAll('tbody tr').length === 200");
+    assert!(browser.get("document.body.innerText").as_str().unwrap().contains("1,200 of 1,200 objects"));
+    browser.get("document.getElementById('search').focus()");
+    browser.keys("MP-004");
+    browser.wait("document.querySelectorAll('tbody tr').length === 10");
+    browser.keys("x");
+    browser.wait("document.querySelectorAll('tbody tr').length === 0");
+    assert_eq!(browser.get("document.activeElement.id"), Value::from("search"));
+}
