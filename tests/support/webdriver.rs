@@ -13,6 +13,8 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A page looks again so often whether it is so.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// A picture is cut off below this.
+const HEIGHT_MAX: u64 = 2500;
 
 /// The key that moves the focus on.
 pub const TAB: char = '\u{E004}';
@@ -118,11 +120,15 @@ impl Browser {
         self.devtools("Emulation.setDeviceMetricsOverride", metrics);
     }
 
-    /// The language and the appearance that the person prefers.
-    pub fn prefer(&self, language: &str, scheme: &str) {
+    /// The language that the person prefers.
+    pub fn prefer_language(&self, language: &str) {
         let agent = self.get("navigator.userAgent");
         let agent = json!({"userAgent": agent, "acceptLanguage": language});
         self.devtools("Emulation.setUserAgentOverride", agent);
+    }
+
+    /// The appearance that the person prefers: light or dark.
+    pub fn prefer_scheme(&self, scheme: &str) {
         let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
         self.devtools("Emulation.setEmulatedMedia", features);
     }
@@ -131,6 +137,7 @@ impl Browser {
     pub fn screenshot(&self, path: &Path) {
         let [width, height] =
             ["Width", "Height"].map(|side| self.get(&format!("document.documentElement.scroll{side}")));
+        let height = height.as_u64().unwrap().min(HEIGHT_MAX);
         let clip = json!({"x": 0, "y": 0, "width": width, "height": height, "scale": 1});
         let shot =
             self.devtools("Page.captureScreenshot", json!({"captureBeyondViewport": true, "clip": clip}));

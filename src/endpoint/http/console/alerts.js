@@ -26,7 +26,7 @@ function saying(entry) {
 
 const entries = (caption, list) => table(caption, [t("time"), t("kind"), t("object"), t("what")],
   list.map((entry) => [
-    entry.id ? h("a", { href: `#messages/${entry.id}` }, shortMoment(entry.time)) : shortMoment(entry.time),
+    h("time", null, entry.id ? h("a", { href: `#messages/${entry.id}` }, shortMoment(entry.time)) : shortMoment(entry.time)),
     word("", entry.name ?? entry.kind ?? ""), entry.uid || "–", saying(entry),
   ]));
 

@@ -3,7 +3,8 @@
 import { h, say, svg } from "./dom.js";
 import { t } from "./words.js";
 
-const WINDOW = 300_000;
+/** Minutes that are shown: the first that hold all samples. */
+const WINDOWS = [1, 2, 5];
 const HEIGHT = 150;
 const [LEFT, RIGHT, TOP, BOTTOM] = [58, 8, 10, 22];
 
@@ -19,9 +20,11 @@ export function chart(title, names, pick, format) {
     drawing.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     drawing.setAttribute("height", HEIGHT);
     const now = samples.at(-1)?.time ?? Date.now();
+    const age = (now - (samples[0]?.time ?? now)) / 60_000;
+    const minutes = WINDOWS.find((window) => window >= age) ?? WINDOWS.at(-1);
     const all = samples.flatMap(pick).filter((value) => value != null);
     const top = ceiling(Math.max(0, ...all));
-    const x = (time) => width - RIGHT - ((now - time) / WINDOW) * (width - LEFT - RIGHT);
+    const x = (time) => width - RIGHT - ((now - time) / (minutes * 60_000)) * (width - LEFT - RIGHT);
     const y = (value) => HEIGHT - BOTTOM - (value / top) * (HEIGHT - TOP - BOTTOM);
     const current = names.map((_, at) => samples.length > 0 ? lastOf(samples, (sample) => pick(sample)[at]) : null);
     current.forEach((value, at) => say(values[at], value == null ? "–" : format(value)));
@@ -31,7 +34,7 @@ export function chart(title, names, pick, format) {
       ...[0, 0.5, 1].map((share) => svg("g", null,
         svg("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(top * share), y2: y(top * share) }),
         svg("text", { x: LEFT - 6, y: y(top * share) + 4, "text-anchor": "end" }, format(top * share)))),
-      svg("text", { x: LEFT, y: HEIGHT - 5 }, t("minutes_ago", 5)),
+      svg("text", { x: LEFT, y: HEIGHT - 5 }, t("minutes_ago", minutes)),
       svg("text", { x: width - RIGHT, y: HEIGHT - 5, "text-anchor": "end" }, t("now")),
       ...names.map((_, at) => svg("path", {
         class: `line line-${at}`,

@@ -35,8 +35,11 @@ export function renew(element, key, make) {
 /** A coloured word; the colour only repeats what the word says. */
 export const badge = (kind, text) => h("span", { class: `badge ${kind}` }, text);
 
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
 /** A table that becomes a list of cards where it is narrow. Rows are arrays of cells. */
-export function table(caption, heads, rows) {
+export function table(caption, names, rows) {
+  const heads = names.map(capital);
   const row = (cells) =>
     h("tr", null, cells.map((cell, at) => h("td", { "data-head": heads[at] }, cell ?? "")));
   return h("table", null,
@@ -48,7 +51,7 @@ export function table(caption, heads, rows) {
 /** Names and values. */
 export const facts = (pairs) =>
   h("dl", { class: "facts" }, pairs.map(([name, value]) =>
-    h("div", null, h("dt", null, name), h("dd", null, value))));
+    h("div", null, h("dt", null, capital(name)), h("dd", null, value))));
 
 /** A share of something, as a bar with its words. */
 export function meter(name, share, words, kind) {

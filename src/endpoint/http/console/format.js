@@ -46,6 +46,9 @@ export function moment(text) {
   return date.toLocaleString(language(), { dateStyle: "medium", timeStyle: "medium" });
 }
 
+/** Only the date. */
+export const day = (text) => new Date(text).toLocaleDateString(language(), { dateStyle: "medium" });
+
 /** Only the time if it was today. */
 export function shortMoment(text) {
   const date = new Date(text);

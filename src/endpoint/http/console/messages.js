@@ -19,7 +19,7 @@ const cut = (text) => (text.length > PREVIEW ? `${text.slice(0, PREVIEW)}…` : 
 const state = (message) => badge(COLOURS[message.state] ?? "off", word("st_", message.state));
 
 const cells = (message) => [
-  h("a", { href: `#messages/${message.id}` }, shortMoment(message.time)),
+  h("time", null, h("a", { href: `#messages/${message.id}` }, shortMoment(message.time))),
   word("", message.kind),
   message.uid ? h("a", { href: `#objects/${encodeURIComponent(message.uid)}` }, message.uid) : "–",
   message.via,
@@ -145,24 +145,25 @@ function timeline(message) {
 function one(root, id) {
   const ending = new AbortController();
   const content = h("div", null, h("p", { class: "quiet" }, t("loading")));
-  root.append(h("p", null, h("a", { href: "#messages" }, `← ${t("messages")}`)), h("h1", null, t("trace")), content);
+  const title = h("h1", null, t("trace"));
+  root.append(h("p", null, h("a", { href: "#messages" }, `← ${t("messages")}`)), title, content);
   get(`/v1/messages/${encodeURIComponent(id)}`, ending.signal).then((message) => {
     const text = message.format === "JSON" ? JSON.stringify(message.payload, null, 2) : payload(message);
     const clock = message.clock === "synced" ? "" : ` (${t(`clock_${message.clock}`)})`;
+    say(title, t("trace_of", number(message.seq)));
     content.replaceChildren(
       h("section", { class: "card" },
+        h("p", null, h("code", null, message.id)),
         facts([
           [t("state"), state(message)],
-          [t("number"), number(message.seq)],
           [t("time"), moment(message.time) + clock],
           [t("kind"), word("", message.kind)],
           [t("object"), message.uid ? h("a", { href: `#objects/${encodeURIComponent(message.uid)}` }, message.uid) : "–"],
           [t("group"), message.group || "–"],
           [t("way"), message.via],
           ...(message.source ? [[t("source"), message.source]] : []),
-          ["Id", h("code", null, message.id)],
         ])),
-      h("section", { class: "card" }, h("h2", null, t("trace")), timeline(message)),
+      h("section", { class: "card" }, h("h2", null, t("happened")), timeline(message)),
       h("section", { class: "card" }, h("h2", null, `${t("payload")} (${message.format})`),
         h("pre", { tabindex: "0", "aria-label": t("payload") }, text)));
   }).catch((error) => {

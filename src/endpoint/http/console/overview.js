@@ -2,7 +2,7 @@
 
 import { chart } from "./chart.js";
 import { badge, facts, h, renew, say, table } from "./dom.js";
-import { bytes, number, percent, rate, seconds, span } from "./format.js";
+import { bytes, day, number, percent, rate, seconds, span } from "./format.js";
 import { samples } from "./samples.js";
 import { alertText, t } from "./words.js";
 
@@ -90,7 +90,10 @@ export function open(root) {
       tiles.waiting.set(number(queue.messages), queue.limit ? t("queue_used", percent(queue.bytes / queue.limit)) : "");
       tiles.calls.set(number(calls.pending), t("calls_answered", number(calls.answered)));
       tiles.disk.set(disk.total ? percent(1 - disk.free / disk.total) : "–", disk.total ? t("disk_free", bytes(disk.free)) : "");
-      tiles.certificate.set(certificate ? (certificate.days_left < 0 ? t("ended") : t("days_left", number(certificate.days_left))) : "–");
+      if (certificate) {
+        const { days_left: days, not_after: end } = certificate;
+        tiles.certificate.set(days < 0 ? t("ended") : t("days", number(days)), day(end));
+      } else tiles.certificate.set("–");
       tiles.uptime.set(span(status.uptime_seconds ?? 0), status.version ?? "");
       renew(booksBox, status.books ?? null, () => books(status));
       renew(refusalsBox, status.refusals ?? null, () => refusals(status));
