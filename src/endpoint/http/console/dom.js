@@ -37,15 +37,19 @@ export const badge = (kind, text) => h("span", { class: `badge ${kind}` }, text)
 
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
-/** A table that becomes a list of cards where it is narrow. Rows are arrays of cells. */
-export function table(caption, names, rows) {
+/**
+ * A table that becomes a list of cards where it is narrow; rows are arrays of cells. The roles say that it is a table
+ * still, since browsers take that back from what is laid out otherwise.
+ */
+export function table(caption, names, rows, kind) {
   const heads = names.map(capital);
-  const row = (cells) =>
-    h("tr", null, cells.map((cell, at) => h("td", { "data-head": heads[at] }, cell ?? "")));
-  return h("table", null,
+  const row = (cells) => h("tr", { role: "row" },
+    cells.map((cell, at) => h("td", { role: "cell", "data-head": heads[at] }, cell ?? "")));
+  return h("table", { role: "table", class: kind },
     h("caption", { class: "unseen" }, caption),
-    h("thead", null, h("tr", null, heads.map((head) => h("th", { scope: "col" }, head)))),
-    h("tbody", null, rows.map(row)));
+    h("thead", { role: "rowgroup" },
+      h("tr", { role: "row" }, heads.map((head) => h("th", { role: "columnheader", scope: "col" }, head)))),
+    h("tbody", { role: "rowgroup" }, rows.map(row)));
 }
 
 /** Names and values. */

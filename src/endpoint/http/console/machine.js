@@ -59,7 +59,7 @@ function content(status) {
       [t("up_for"), span(status.uptime_seconds ?? 0)],
       [t("logins"), number(sessions.logins)],
       [t("without_login"), number(sessions.unauthenticated)],
-      ...Object.entries(sessions.by_listener ?? {}).map(([name, count]) => [`${t("connections")}: ${name}`, number(count)]),
+      ...Object.entries(sessions.by_listener ?? {}).map(([name, count]) => [`${t("connections")} (${name})`, number(count)]),
     ])),
     card(t("certificate"), certificate(status.certificate)),
     card(t("state_disk"), disk?.total ? space("", disk.total - disk.free, disk.total) : missing(),

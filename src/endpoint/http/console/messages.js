@@ -29,7 +29,7 @@ const cells = (message) => [
 const heads = () => [t("time"), t("kind"), t("object"), t("way"), t("state"), t("payload")];
 
 /** Messages as a table, in the order given. */
-export const messageTable = (messages) => table(t("messages"), heads(), messages.map(cells));
+export const messageTable = (messages) => table(t("messages"), heads(), messages.map(cells), "dense");
 
 function list(root, logOut) {
   const ending = new AbortController();

@@ -93,7 +93,7 @@ function one(root, uid) {
       [t("state"), state(object)],
       [t("group"), object.group],
       [t("last_seen"), seen(object)],
-      [t("since"), object.since ? moment(object.since) : t("not_since_start")],
+      [t(object.state === "live" ? "since" : "until"), object.since ? moment(object.since) : t("not_since_start")],
     ]));
   }).catch(fail(about, t("unknown_object")));
   get(`/v1/messages?${query({ uid, last: 20 })}`, ending.signal).then(({ messages }) => {

@@ -11,7 +11,7 @@ const WORDS = {
   theme_light: ["Light", "Clair"],
   theme_dark: ["Dark", "Sombre"],
   log_in: ["Log in", "Se connecter"],
-  log_out: ["Log out", "Se déconnecter"],
+  log_out: ["Log out", "Quitter"],
   api_key: ["API key", "Clé d’API"],
   api_key_hint: [
     "A key with the right “read” ([[api.key]] in the configuration). It stays in this tab and is forgotten when the tab is closed.",
@@ -91,7 +91,8 @@ const WORDS = {
   group: ["Group", "Groupe"],
   state: ["State", "État"],
   last_seen: ["Last seen", "Vu"],
-  since: ["Connection since", "Connexion depuis"],
+  since: ["Connected since", "Connecté depuis"],
+  until: ["Connection ended", "Connexion terminée"],
   live: ["connected", "connecté"],
   kept: ["awaited back", "attendu"],
   absent: ["absent", "absent"],
