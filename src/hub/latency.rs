@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::keeping::Log;
 use super::status::{Bucket, Latencies, Latency};
+use crate::delivery::central::Taken;
 
 /// The first bucket reaches to 2^-13 s, about 122 µs.
 const FIRST_POWER: i32 = -13;
@@ -30,6 +32,17 @@ pub struct Meters {
 }
 
 impl Meters {
+    /// Messages arrived that were taken then. How long ago another boot of the machine was, nobody knows.
+    pub(super) fn arrived(&self, taken: Vec<Taken>, log: &mut Log) {
+        if taken.is_empty() {
+            return;
+        }
+        let (now, boot) = (log.stamp().mono_us, log.front.boot());
+        for taken in taken.into_iter().filter(|taken| taken.boot == boot) {
+            self.telemetry.record(Duration::from_micros(now.saturating_sub(taken.mono_us)));
+        }
+    }
+
     /// What was measured since the start.
     pub fn read(&self) -> Latencies {
         Latencies { calls: self.calls.read(), telemetry: self.telemetry.read() }

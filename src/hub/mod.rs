@@ -441,6 +441,7 @@ impl Turn<'_> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let Core { log, central, .. } = &mut *self.core;
+        self.hub.meters.arrived(central.take_arrived(), log);
         log.ring(central.has_progress());
         // Woken tasks may run at once on another thread; they find the lock free a moment later.
         for waker in self.wakes.drain(..) {

@@ -277,10 +277,14 @@ fn the_status_tells_how_long_calls_take_and_when_objects_were_seen() {
     assert_eq!(object.response().1, 0);
     assert_eq!(central.ask(Some(iotsocketd::wire::Uid::parse("pump-2").unwrap()), 2, b"?").0, 0xA0);
     site.telemetry(token, iotsocketd::wire::Format::Utf8, b"21.5");
+    central.telemetry();
+    // Whoever reads on answers the ping behind it.
+    central.is_alive();
     eventually("it is delivered", || site.number("/books/delivered") == 1);
 
     let status = site.status();
     assert_eq!(status["latency"]["calls"]["count"], 2);
+    assert_eq!(status["latency"]["telemetry"]["count"], 1);
     assert!(status["latency"]["calls"]["p99_seconds"].as_f64().unwrap() > 0.0);
     assert_eq!(status["destinations"][0]["name"], "central");
     assert_eq!(
