@@ -32,17 +32,6 @@ const entries = (caption, list) => table(caption, [t("time"), t("kind"), t("obje
 
 const recorded = async (kind, signal) => (await get(`/v1/messages?${query({ kind, last: LAST })}`, signal)).messages;
 
-/** Events have a route of their own; a concentrator without it may have them among the messages. */
-async function events(signal) {
-  try {
-    const told = await get(`/v1/events?${query({ last: LAST })}`, signal);
-    return told.events ?? told.messages ?? [];
-  } catch (error) {
-    if (error.status !== 404) throw error;
-    return recorded("event", signal);
-  }
-}
-
 function load(box, caption, nothing, list, signal) {
   list.then((found) => {
     box.replaceChildren(found.length > 0 ? entries(caption, found.toReversed()) : h("p", { class: "quiet" }, nothing));
@@ -59,7 +48,7 @@ export function open(root) {
     h("section", { role: "status", "aria-label": t("alerts_up") }, now),
     h("h2", null, t("events")), eventBox,
     h("h2", null, t("audit_log")), auditBox);
-  load(eventBox, t("events"), t("no_events"), events(ending.signal), ending.signal);
+  load(eventBox, t("events"), t("no_events"), recorded("event", ending.signal), ending.signal);
   load(auditBox, t("audit_log"), t("no_audit"), recorded("audit", ending.signal), ending.signal);
   return {
     update: (status) => renew(now, status.alerts ?? [], () => raised(status.alerts ?? [])),

@@ -2,6 +2,9 @@
 
 import { language, t } from "./words.js";
 
+/** A number and its unit stay on one line. */
+const withUnit = (value, unit) => `${value}\u00a0${unit}`;
+
 export function number(value, digits = 0) {
   if (value == null || Number.isNaN(value)) return "–";
   return value.toLocaleString(language(), { maximumFractionDigits: digits });
@@ -15,29 +18,29 @@ export function bytes(value) {
   const units = language() === "fr" ? ["o", "Kio", "Mio", "Gio", "Tio"] : ["B", "KiB", "MiB", "GiB", "TiB"];
   let at = 0;
   for (; value >= 1024 && at < units.length - 1; at += 1) value /= 1024;
-  return `${number(value, value < 10 && at > 0 ? 1 : 0)} ${units[at]}`;
+  return withUnit(number(value, value < 10 && at > 0 ? 1 : 0), units[at]);
 }
 
 /** A short duration in the unit that fits. */
 export function seconds(value) {
   if (value == null) return "–";
   const digits = (part) => (part < 10 ? 1 : 0);
-  if (value < 1e-3) return `${number(value * 1e6)} µs`;
-  if (value < 1) return `${number(value * 1e3, digits(value * 1e3))} ms`;
-  if (value < 120) return `${number(value, digits(value))} s`;
+  if (value < 1e-3) return withUnit(number(value * 1e6), "µs");
+  if (value < 1) return withUnit(number(value * 1e3, digits(value * 1e3)), "ms");
+  if (value < 120) return withUnit(number(value, digits(value)), "s");
   return span(value);
 }
 
 /** A long duration in two units at most. */
 export function span(value) {
   const [days, hours, minutes] = [value / 86400, (value / 3600) % 24, (value / 60) % 60].map(Math.floor);
-  if (days > 0) return `${number(days)} ${t("unit_day")} ${hours} h`;
-  if (hours > 0) return `${hours} h ${minutes} min`;
-  if (minutes > 0) return `${minutes} min`;
-  return `${Math.floor(value)} s`;
+  const parts = [[number(days), t("unit_day")], [hours, "h"], [minutes, "min"]];
+  const first = [days, hours, minutes].findIndex((part) => part > 0);
+  if (first < 0) return withUnit(Math.floor(value), "s");
+  return parts.slice(first, first + 2).map((part) => withUnit(...part)).join("\u00a0");
 }
 
-export const percent = (share) => `${number(share * 100, share < 0.1 ? 1 : 0)} %`;
+export const percent = (share) => withUnit(number(share * 100, share < 0.1 ? 1 : 0), "%");
 
 /** Date and time of an RFC 3339 text. */
 export function moment(text) {

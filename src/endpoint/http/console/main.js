@@ -136,6 +136,8 @@ function showFrame() {
 
 async function poll() {
   clearTimeout(timer);
+  // A page that nobody sees asks for nothing.
+  if (document.hidden) return;
   try {
     status = await get("/v1/status");
     heard = Date.now();
@@ -178,6 +180,9 @@ addEventListener("hashchange", () => {
   showView();
   frame.content.focus();
   scrollTo(0, 0);
+});
+addEventListener("visibilitychange", () => {
+  if (frame && !document.hidden) poll();
 });
 setTheme(localStorage.getItem(THEME) ?? "auto");
 start();

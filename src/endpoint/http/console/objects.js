@@ -8,7 +8,10 @@ import { t } from "./words.js";
 
 /** Rows that are shown at a time: a list of thousands would not be looked at anyway. */
 const SHOWN = 200;
+/** How often they are asked for; seldom where they are many. */
 const EVERY = 10_000;
+const EVERY_MANY = 60_000;
+const MANY = 1000;
 
 const COLOURS = { live: "good", kept: "warn", absent: "off" };
 const state = (object) => badge(COLOURS[object.state] ?? "off", t(object.state));
@@ -55,7 +58,7 @@ function list(root) {
       found.slice(0, SHOWN).map((object) => [
         h("a", { href: `#objects/${encodeURIComponent(object.uid)}` }, object.uid),
         object.group, state(object), seen(object),
-      ])));
+      ]), "pairs"));
     if (focused) [...rows.querySelectorAll("a")].find((link) => link.hash === focused)?.focus();
   };
   const load = async () => {
@@ -66,7 +69,7 @@ function list(root) {
       if (ending.signal.aborted) return;
       if (!objects) say(tally, error.message);
     }
-    timer = setTimeout(load, EVERY);
+    timer = setTimeout(load, objects?.length > MANY ? EVERY_MANY : EVERY);
   };
   load();
   return {
