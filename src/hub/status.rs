@@ -21,7 +21,7 @@ pub struct Status {
     pub rates: Rates,
     /// How long things took, since the start.
     pub latency: Latencies,
-    /// What waits in memory.
+    /// What waits in the journal.
     pub queue: Queue,
     /// The file system of the state folder.
     pub disk: Disk,
@@ -104,7 +104,7 @@ pub struct Bucket {
     pub count: u64,
 }
 
-/// What waits in memory for an absent peer.
+/// What waits in the journal for the central.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Queue {
     /// Messages.

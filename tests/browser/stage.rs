@@ -182,6 +182,7 @@ fn settings(readers: bool) -> Settings {
         max_body: 1000,
         max_acl: 1000,
         max_wait: Duration::from_secs(5),
+        ingest: Default::default(),
         header_timeout: long,
         body_timeout: long,
         write_timeout: long,

@@ -54,7 +54,7 @@ fn write_all(out: &mut String, status: &Status) -> fmt::Result {
         sample(out, "iotsocketd_messages_dropped_total", &[("cause", cause)], *count)?;
     }
 
-    gauge(out, "iotsocketd_queue_messages", "Messages that wait in memory.", status.queue.messages)?;
+    gauge(out, "iotsocketd_queue_messages", "Messages that wait for the central.", status.queue.messages)?;
     gauge(out, "iotsocketd_queue_bytes", "Their bytes.", status.queue.bytes)?;
     gauge(out, "iotsocketd_queue_limit_bytes", "Bytes at most.", status.queue.limit)?;
 

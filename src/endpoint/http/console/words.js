@@ -165,7 +165,7 @@ const WORDS = {
   left: ["Left", "Reste"],
   state_disk: ["Disk of the state folder", "Disque du dossier d’état"],
   used_of: ["{0} of {1} used, {2} free", "{0} utilisés sur {1}, {2} libres"],
-  queue: ["Queue in memory", "File en mémoire"],
+  queue: ["Waiting for the central", "En attente du central"],
   wear: ["Flash wear", "Usure de la mémoire flash"],
   written: ["Written since the start", "Écrit depuis le démarrage"],
   per_day: ["Written in a day", "Écrit par jour"],
