@@ -1,6 +1,6 @@
 //! Every view in both languages and appearances, on a desk and on a phone.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -59,7 +59,8 @@ fn views() -> Vec<(&'static str, String)> {
     ]
 }
 
-fn file(name: &str) -> std::path::PathBuf {
+/// Where a picture goes.
+pub fn picture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("target/console/{name}.png"))
 }
 
@@ -98,7 +99,7 @@ fn every_view_can_be_read_everywhere() {
                     let here = format!("{size}-{language}-{scheme}-{name}");
                     assert_eq!(browser.get(BACKGROUND), background, "{here}");
                     wrong.extend(faults(&browser).into_iter().map(|fault| format!("{here}: {fault}")));
-                    browser.screenshot(&file(&here));
+                    browser.screenshot(&picture(&here));
                 }
             }
         }
@@ -125,7 +126,7 @@ fn the_login_can_be_read_everywhere() {
                 browser.prefer_scheme(scheme);
                 let here = format!("{size}-{language}-{scheme}-login");
                 wrong.extend(faults(&browser).into_iter().map(|fault| format!("{here}: {fault}")));
-                browser.screenshot(&file(&here));
+                browser.screenshot(&picture(&here));
             }
         }
     }
@@ -186,6 +187,34 @@ fn what_objects_send_stays_text() {
     browser.wait("document.querySelector('h1')?.textContent === 'café/1 <b>'");
     settle(&browser);
     browser.wait("document.querySelector('dd')?.textContent === 'awaited back'");
+    assert_eq!(browser.log(), [""; 0]);
+}
+
+/// A concentrator of another version may give less, or more.
+#[test]
+fn what_is_missing_is_said_and_what_is_unknown_is_shown() {
+    let stage = Stage::new();
+    let browser = stage.logged_in();
+    browser.get(
+        "(window.fetch = async (path) => path === '/v1/status' \
+         ? new Response(JSON.stringify({ version: '10', tide: { high_water: 7, is_rising: true } })) \
+         : new Response(JSON.stringify({ error: 'no' }), { status: 404 })) && 0",
+    );
+    browser.wait("document.querySelector('.banner').innerText.includes('All is well')");
+    for (view, said) in [
+        ("objects", "no"),
+        ("objects/pump-0007", "keeps no history"),
+        ("messages", "keeps no history"),
+        ("destinations", "Not available"),
+        ("alerts", "keeps no history"),
+        ("machine", "Not available"),
+        ("overview", "Nothing was refused"),
+    ] {
+        show(&browser, view);
+        browser.wait(&format!("document.querySelector('main').innerText.includes('{said}')"));
+    }
+    show(&browser, "machine");
+    browser.wait("document.querySelector('main').innerText.match(/Tide: high water\\s*7/)");
     assert_eq!(browser.log(), [""; 0]);
 }
 

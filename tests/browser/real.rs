@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 
 use iotsocketd::hub::access_file::key_to_hex;
 
+use super::looks::picture;
 use super::stage::{log_in, show};
 use super::support::Site;
 use super::webdriver::Browser;
@@ -35,6 +36,12 @@ fn every_view_of_the_real_program_opens() {
     browser.wait("document.querySelectorAll('tbody tr').length > 100");
     browser.get("document.querySelector('tbody a').click()");
     browser.wait("document.querySelectorAll('.timeline li').length > 0");
+    for view in ["trace", "overview", "machine"] {
+        if view != "trace" {
+            show(&browser, view);
+        }
+        browser.screenshot(&picture(&format!("real-{view}")));
+    }
     let complaints = browser.log();
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
     objects.kill().unwrap();
