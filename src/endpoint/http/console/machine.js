@@ -1,7 +1,7 @@
 // The program and what it stands on: certificate, disk, flash, and whatever else the snapshot tells.
 
 import { facts, h, meter, renew } from "./dom.js";
-import { bytes, moment, number, percent, span } from "./format.js";
+import { bytes, day, number, percent, span } from "./format.js";
 import { t } from "./words.js";
 
 /** Parts of the snapshot that this page or another one shows. */
@@ -17,7 +17,7 @@ function certificate(state) {
   if (!state) return missing();
   const left = state.days_left < 0 ? t("ended") : t("days_left", number(state.days_left));
   const colour = state.days_left <= 7 ? "problem" : state.days_left <= 30 ? "doubt" : "";
-  return facts([[t("not_after"), moment(state.not_after)], [t("left"), h("strong", { class: colour }, left)]]);
+  return facts([[t("not_after"), day(state.not_after)], [t("left"), h("strong", { class: colour }, left)]]);
 }
 
 function space(name, used, total) {
