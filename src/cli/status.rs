@@ -2,11 +2,12 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lexopt::Arg;
 use serde_json::Value;
 
-use super::table::grouped;
+use super::table::{grouped, rate, time};
 use super::{Failure, maintenance_client, output};
 use crate::service::config::DEFAULT_PATH;
 
@@ -15,7 +16,8 @@ pub(super) const HELP: &str = "\
 Usage: iotsocketd status [--config FILE] [--json]
 
 Asks the running concentrator over its maintenance socket, which root and the service's group may
-open: sessions, rates, queue, books, refusals by cause, alerts. Exit 1 when none runs.
+open: sessions, rates, latencies, queue, disk, books, destinations, certificate, refusals by cause,
+alerts. Exit 1 when none runs.
 
 Options:
   --config FILE  the configuration that it runs with [default: /etc/iotsocketd/iotsocketd.toml]
@@ -27,6 +29,20 @@ Example:
 
 /// Width of the names.
 const NAME_WIDTH: usize = 28;
+/// What is shown between head and alerts, in this order.
+const SECTIONS: [&str; 11] = [
+    "sessions",
+    "rates",
+    "latency",
+    "queue",
+    "disk",
+    "wear",
+    "certificate",
+    "calls",
+    "books",
+    "destinations",
+    "refusals",
+];
 
 pub(super) fn run(mut parser: lexopt::Parser) -> Result<(), Failure> {
     let usage = |error: lexopt::Error| Failure::Usage(error.to_string());
@@ -70,13 +86,16 @@ fn render(status: &Value) -> String {
         word("environment"),
         span(uptime)
     );
-    for section in ["sessions", "rates", "queue", "disk", "calls", "books", "refusals"] {
-        if let Some(value) = status.get(section) {
-            let mut lines = String::new();
-            add_lines(&mut lines, "", value, section == "refusals");
-            if !lines.is_empty() {
-                let _written = write!(text, "\n{section}\n{lines}");
-            }
+    for section in SECTIONS {
+        let mut lines = String::new();
+        match (section, status.get(section)) {
+            (_, None) => {}
+            ("latency", Some(value)) => add_latencies(&mut lines, value),
+            ("destinations", Some(value)) => add_destinations(&mut lines, value),
+            (_, Some(value)) => add_lines(&mut lines, "", value, section == "refusals"),
+        }
+        if !lines.is_empty() {
+            let _written = write!(text, "\n{section}\n{lines}");
         }
     }
     let alerts = status.get("alerts").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
@@ -86,6 +105,44 @@ fn render(status: &Value) -> String {
         let _written = writeln!(text, "  {} since {}: {}", part("name"), part("since"), part("sentence"));
     }
     text.trim_end().to_owned()
+}
+
+/// A line for each kind of duration that was measured.
+fn add_latencies(lines: &mut String, value: &Value) {
+    for (name, latency) in value.as_object().into_iter().flatten() {
+        let seconds =
+            |name: &str| Duration::try_from_secs_f64(latency.get(name).and_then(Value::as_f64)?).ok();
+        let (Some(p50), Some(p99)) = (seconds("p50_seconds"), seconds("p99_seconds")) else { continue };
+        let (p50, p99) = (time(p50).to_string(), time(p99).to_string());
+        let count = latency.get("count").and_then(Value::as_u64).unwrap_or_default();
+        let _written =
+            writeln!(lines, "  {name:NAME_WIDTH$} {:>14}  half {p50:>8}  99 % {p99:>8}", grouped(count));
+    }
+}
+
+/// A line for each destination.
+fn add_destinations(lines: &mut String, value: &Value) {
+    for destination in value.as_array().into_iter().flatten() {
+        let word = |name: &str| destination.get(name).and_then(Value::as_str).unwrap_or("?");
+        let number = |name: &str| destination.get(name).and_then(Value::as_u64).unwrap_or_default();
+        let per_second = destination.get("delivered_per_second").and_then(Value::as_f64).unwrap_or_default();
+        let waiting = number("waiting");
+        let drained = match destination.get("drain_seconds").and_then(Value::as_f64) {
+            Some(_) if waiting == 0 => String::new(),
+            Some(seconds) => format!(", drained in {}", span(seconds as u64)),
+            None => ", does not drain".to_owned(),
+        };
+        let _written = writeln!(
+            lines,
+            "  {:NAME_WIDTH$} {:>14}  by {}, {} delivered ({}/s), {} waiting{drained}",
+            word("name"),
+            word("state"),
+            word("via"),
+            grouped(number("delivered")),
+            rate(per_second),
+            grouped(waiting),
+        );
+    }
 }
 
 fn add_lines(lines: &mut String, prefix: &str, value: &Value, hide_zero: bool) {
@@ -131,6 +188,16 @@ mod tests {
             "version": "1.0", "environment": "test", "uptime_seconds": 7300, "ready": true,
             "sessions": {"live": 12345, "central": true, "by_listener": {"api": 3, "tcp": 0}},
             "rates": {"requests_per_second": 1.25},
+            "latency": {
+                "calls": {"count": 5, "p50_seconds": 0.0015, "p99_seconds": 1.25},
+                "telemetry": {"count": 0, "p50_seconds": null, "p99_seconds": null},
+            },
+            "destinations": [
+                {"name": "central", "via": "webhook", "state": "failing", "waiting": 1200, "delivered": 7,
+                 "delivered_per_second": 2.5, "drain_seconds": 480.2},
+                {"name": "erp", "via": "webhook", "state": "up", "waiting": 1, "delivered": 0,
+                 "delivered_per_second": 0.0, "drain_seconds": null},
+            ],
             "refusals": {"api.key": 0, "api.route": 2},
             "alerts": [{"name": "weak_key", "sentence": "change it", "since": "2026-11-21T18:52:42Z"}],
         });
@@ -139,6 +206,14 @@ mod tests {
         for part in ["12,345", "yes", "by listener: api", "1.2", "api.route", "change it"] {
             assert!(text.contains(part), "{part}: {text}");
         }
+        for part in [
+            "half  1.50 ms  99 %   1.25 s",
+            "failing  by webhook, 7 delivered (2.5/s), 1,200 waiting, drained in 8 min\n",
+            "1 waiting, does not drain\n",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!text.contains("telemetry"), "nothing was measured: {text}");
         assert!(!text.contains("api.key") && !text.contains("tcp"), "{text}");
     }
 

@@ -43,6 +43,23 @@ enum Way {
 struct Sent {
     seq: Seq,
     group: GroupName,
+    taken: Taken,
+}
+
+/// When a message was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// In which boot of the machine.
+    pub boot: u32,
+    /// How long after its start, in microseconds.
+    pub mono_us: u64,
+}
+
+impl Sent {
+    fn of(stored: &Stored) -> Self {
+        let taken = Taken { boot: stored.boot, mono_us: stored.stamp.mono_us };
+        Self { seq: stored.seq, group: stored.message.group, taken }
+    }
 }
 
 /// The central as a destination of messages.
@@ -56,8 +73,8 @@ pub struct Central {
     set_aside: BTreeSet<Seq>,
     /// Messages that the session was given and did not acknowledge, in order.
     in_flight: VecDeque<Sent>,
-    /// Messages that the webhook's workers have; without a group: written off meanwhile.
-    at_webhook: BTreeMap<Seq, Option<GroupName>>,
+    /// Messages that the webhook's workers have; `None`: written off meanwhile.
+    at_webhook: BTreeMap<Seq, Option<Sent>>,
     /// The way changed while the workers still had some: they finish first, so that no message goes both ways and
     /// none overtakes an earlier one that they give back.
     is_draining: bool,
@@ -66,6 +83,8 @@ pub struct Central {
     /// Up to where the last ping behind a window reached, until its pong.
     pinged: Option<Seq>,
     books: Books,
+    /// When those were taken that arrived since this was asked for.
+    arrived: Vec<Taken>,
 }
 
 impl Central {
@@ -83,6 +102,7 @@ impl Central {
             acknowledged_to: 0,
             pinged: None,
             books: Books::of(NAME, Kind::Telemetry, small),
+            arrived: Vec::new(),
         };
         central.start_over();
         central
@@ -175,7 +195,7 @@ impl Central {
             set_aside.insert(stored.seq);
             Judgement::Pass
         })?;
-        in_flight.push_back(Sent { seq: found.seq, group: found.message.group });
+        in_flight.push_back(Sent::of(found));
         telemetry(&found.message)
     }
 
@@ -199,8 +219,7 @@ impl Central {
         self.pinged = None;
         while let Some(sent) = self.in_flight.front().copied().filter(|sent| sent.seq < seq) {
             self.in_flight.pop_front();
-            self.cursor.arrived(sent.seq);
-            self.books.settle(sent.group, Cause::Delivered);
+            self.settle(sent);
         }
         let passed = self.cursor.behind()..seq.max(self.cursor.behind());
         self.cursor.pass(seq.saturating_sub(1), self.set_aside.range(passed).copied());
@@ -221,16 +240,15 @@ impl Central {
                 Judgement::Pass
             }
         })?;
-        at_webhook.insert(found.seq, Some(found.message.group));
+        at_webhook.insert(found.seq, Some(Sent::of(found)));
         cursor.hand_over(found.seq);
         Some((found.seq, &found.message))
     }
 
     /// The webhook took it.
     pub fn webhook_delivered(&mut self, seq: Seq) {
-        if let Some(Some(group)) = self.leave_webhook(seq) {
-            self.cursor.arrived(seq);
-            self.books.settle(group, Cause::Delivered);
+        if let Some(Some(sent)) = self.leave_webhook(seq) {
+            self.settle(sent);
         }
     }
 
@@ -242,10 +260,22 @@ impl Central {
     }
 
     /// The workers no longer have it; what was known of it if they had it.
-    fn leave_webhook(&mut self, seq: Seq) -> Option<Option<GroupName>> {
+    fn leave_webhook(&mut self, seq: Seq) -> Option<Option<Sent>> {
         let had = self.at_webhook.remove(&seq);
         self.is_draining &= !self.at_webhook.is_empty();
         had
+    }
+
+    /// It has the message.
+    fn settle(&mut self, sent: Sent) {
+        self.cursor.arrived(sent.seq);
+        self.books.settle(sent.group, Cause::Delivered);
+        self.arrived.push(sent.taken);
+    }
+
+    /// When those were taken that arrived since the last time. To be asked for after whatever may tell of arrivals.
+    pub fn take_arrived(&mut self) -> Vec<Taken> {
+        std::mem::take(&mut self.arrived)
     }
 
     /// The messages for it from `first` to `last` are leaving the journal: these. What of them did not arrive never
@@ -263,7 +293,7 @@ impl Central {
         self.cursor.write_off(first, last);
         self.set_aside.retain(|seq| !(first..=last).contains(seq));
         self.in_flight.retain(|sent| !(first..=last).contains(&sent.seq));
-        self.at_webhook.range_mut(first..=last).for_each(|(_, group)| *group = None);
+        self.at_webhook.range_mut(first..=last).for_each(|(_, sent)| *sent = None);
         count
     }
 

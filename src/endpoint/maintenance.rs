@@ -313,6 +313,7 @@ fn respond(request: Request, reply: Reply) {
     let headers = [("content-type", reply.content_type)]
         .into_iter()
         .chain(reply.header)
+        .chain(reply.headers.iter().copied())
         .filter_map(|(name, value)| Header::from_bytes(name, value).ok())
         .collect();
     let length = reply.body.len();

@@ -10,4 +10,5 @@ pub mod stream;
 pub mod tcp;
 pub mod tls;
 pub mod udp;
+pub mod validity;
 pub mod webhook;

@@ -4,12 +4,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, ServerConfig};
 
-use super::certificate;
+use super::{certificate, validity};
 use crate::hub::file_stamp::{Stamp, stamp};
 use crate::logfmt::Quoted;
 
@@ -38,6 +39,7 @@ struct State {
 struct Configs {
     sessions: Arc<ServerConfig>,
     api: Arc<ServerConfig>,
+    not_after: Option<Timestamp>,
 }
 
 /// Why TLS cannot be served. Each sentence names who must act.
@@ -79,6 +81,11 @@ impl Certificates {
         Arc::clone(&self.lock().configs.api)
     }
 
+    /// The last moment of the certificate in force; `None` if that cannot be read.
+    pub fn not_after(&self) -> Option<Timestamp> {
+        self.lock().configs.not_after
+    }
+
     /// From now on the files of the other, as it read them.
     pub fn become_like(&self, other: Self) {
         *self.lock() = other.state.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -108,10 +115,11 @@ fn read(certificate: &Path, private_key: &Path) -> Result<Configs, TlsError> {
     if let Some(doubt) = doubt {
         log::warn!("event=certificate_doubtful detail={}", Quoted(doubt));
     }
+    let not_after = pair.cert.first().and_then(|certificate| validity::not_after(certificate));
     let sessions = server_config(pair).map_err(TlsError::Provider)?;
     let mut api = sessions.clone();
     api.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Configs { sessions: Arc::new(sessions), api: Arc::new(api) })
+    Ok(Configs { sessions: Arc::new(sessions), api: Arc::new(api), not_after })
 }
 
 fn server_config(pair: Arc<CertifiedKey>) -> Result<ServerConfig, rustls::Error> {

@@ -58,7 +58,10 @@ pub struct ObjectView {
     pub group: String,
     /// Its session.
     pub state: Presence,
-    /// Since when the session stands so, RFC 3339; absent if unknown.
+    /// When its last connection began, or ended if it is gone, RFC 3339; absent if there was none since the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
+    /// When it was heard of last; absent if it was not since the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<String>,
 }

@@ -11,6 +11,7 @@ use super::WebhookSink;
 use super::commands::CommandDesk;
 use super::http_call::{CallAnswer, Slot};
 use super::keeping::Log;
+use super::latency::Meters;
 use super::outbox::{Kind, Outbox, Verdict};
 use super::recording;
 use crate::journal::Seq;
@@ -27,6 +28,7 @@ pub struct Dispatch<'a> {
     pub slots: &'a mut HashMap<Ticket, Arc<Slot>>,
     pub webhooks: Option<&'a dyn WebhookSink>,
     pub random: &'a ring::rand::SystemRandom,
+    pub meters: &'a Meters,
     pub wakes: &'a mut Vec<Waker>,
     pub central_changed: Option<Option<CentralSession>>,
     /// Whose login is accepted; they hear of it from [`open_sessions`].
@@ -105,6 +107,10 @@ impl Effects for Dispatch<'_> {
         }
     }
 
+    fn answered(&mut self, started: Instant) {
+        self.meters.calls.record(self.now.saturating_duration_since(started));
+    }
+
     fn ask_webhook(&mut self, request: WebhookRequest<'_>) -> Result<(), WebhookRefusal> {
         self.webhooks.ok_or(WebhookRefusal::NoRoom)?.request(request)
     }
@@ -155,6 +161,7 @@ mod tests {
             slots: &mut slots,
             webhooks: None,
             random: &ring::rand::SystemRandom::new(),
+            meters: &Meters::default(),
             wakes: &mut wakes,
             central_changed: None,
             admitted: Vec::new(),

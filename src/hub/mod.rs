@@ -15,9 +15,11 @@ pub mod history;
 mod http_call;
 pub mod intake;
 mod keeping;
+pub mod latency;
 pub mod outbox;
 pub mod recorded_calls;
 pub mod recording;
+pub mod seen;
 pub mod status;
 #[cfg(test)]
 pub mod testing;
@@ -78,6 +80,7 @@ struct Core {
     central: Central,
     connections: HashMap<ConnectionId, Arc<Outbox>>,
     slots: HashMap<Ticket, Arc<Slot>>,
+    seen: seen::Seen,
     last_id: u64,
     /// The moment for which the timer task sleeps; `None`: it waits to be told.
     timer_armed: Option<Instant>,
@@ -89,6 +92,8 @@ pub struct Hub {
     core: Mutex<Core>,
     webhooks: std::sync::OnceLock<Arc<dyn WebhookSink>>,
     random: ring::rand::SystemRandom,
+    /// How long things take.
+    pub meters: latency::Meters,
 }
 
 impl std::fmt::Debug for Hub {
@@ -131,12 +136,14 @@ impl Hub {
                 central,
                 connections: HashMap::new(),
                 slots: HashMap::new(),
+                seen: seen::Seen::default(),
                 last_id: 0,
                 timer_armed: None,
                 timer_waker: None,
             }),
             webhooks: std::sync::OnceLock::new(),
             random: ring::rand::SystemRandom::new(),
+            meters: latency::Meters::default(),
         });
         hub.turn(Instant::now()).restore(small);
         hub
@@ -183,7 +190,10 @@ impl Hub {
 
     /// Puts a new access list in force. It is on disk already.
     pub fn replace_access(&self, list: AccessList) {
-        self.turn(Instant::now()).handle(Command::ReplaceAccess(list));
+        let mut turn = self.turn(Instant::now());
+        turn.handle(Command::ReplaceAccess(list));
+        let Core { router, seen, .. } = &mut *turn.core;
+        seen.retain(|uid| router.access().get(&uid).is_some());
     }
 
     /// Puts a new configuration in force.
@@ -205,6 +215,12 @@ impl Hub {
     /// Looks at the router.
     pub fn with_router<T>(&self, look: impl FnOnce(&Router) -> T) -> T {
         look(&lock(&self.core).router)
+    }
+
+    /// Looks at the router and at when objects were seen.
+    pub fn look_at_objects<T>(&self, look: impl FnOnce(&Router, &seen::Seen) -> T) -> T {
+        let core = lock(&self.core);
+        look(&core.router, &core.seen)
     }
 
     /// Looks at everything at the same moment, so that sums agree.
@@ -307,6 +323,7 @@ impl Turn<'_> {
             slots: &mut core.slots,
             webhooks: self.hub.webhooks.get().map(Arc::as_ref),
             random: &self.hub.random,
+            meters: &self.hub.meters,
             wakes: &mut self.wakes,
             central_changed: None,
             admitted: Vec::new(),
@@ -351,12 +368,14 @@ impl Turn<'_> {
     /// A peer proved itself on this connection; what was decided shows in the outbox.
     pub fn login(&mut self, login: Login, outbox: &Arc<Outbox>) {
         self.core.connections.insert(login.connection, Arc::clone(outbox));
+        self.core.seen.changed(login.uid, self.now);
         self.handle(Command::Login(login));
     }
 
     /// The connection is gone.
     pub fn disconnected(&mut self, origin: Origin, ending: Ending, unsent: Vec<Queued>) {
         self.core.connections.remove(&origin.connection);
+        self.core.seen.changed(origin.uid, self.now);
         self.handle(Command::Disconnected { origin, ending, unsent });
     }
 
@@ -364,6 +383,7 @@ impl Turn<'_> {
     pub fn telemetry(&mut self, datagram: &Datagram<'_>, source: IpAddr) -> Result<(), Count> {
         let core = &mut *self.core;
         let taken = core.router.telemetry(self.now, datagram, source)?;
+        core.seen.heard(taken.uid, self.now);
         let payload = datagram.payload;
         let message = Message {
             uid: taken.uid,
@@ -421,6 +441,7 @@ impl Turn<'_> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let Core { log, central, .. } = &mut *self.core;
+        self.hub.meters.arrived(central.take_arrived(), log);
         log.ring(central.has_progress());
         // Woken tasks may run at once on another thread; they find the lock free a moment later.
         for waker in self.wakes.drain(..) {

@@ -19,7 +19,9 @@ pub struct Status {
     pub sessions: Sessions,
     /// What passed in the last seconds.
     pub rates: Rates,
-    /// What waits in memory.
+    /// How long things took, since the start.
+    pub latency: Latencies,
+    /// What waits in the journal.
     pub queue: Queue,
     /// The file system of the state folder.
     pub disk: Disk,
@@ -27,6 +29,14 @@ pub struct Status {
     pub calls: Calls,
     /// Telemetry: where every datagram went.
     pub books: Books,
+    /// Where messages go, each with what waits for it.
+    pub destinations: Vec<Destination>,
+    /// The listeners' certificate; absent if its dates cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Certificate>,
+    /// What the program writes; absent where the kernel does not count it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wear: Option<Wear>,
     /// Refusals on all ways in, by cause.
     pub refusals: BTreeMap<String, u64>,
     /// What an operator should act upon now.
@@ -57,9 +67,44 @@ pub struct Rates {
     pub requests_per_second: f64,
     /// Telemetry datagrams taken.
     pub telemetry_per_second: f64,
+    /// Telemetry messages delivered to the central.
+    pub delivered_per_second: f64,
 }
 
-/// What waits in memory for an absent peer.
+/// What is measured.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Latencies {
+    /// From a request that was taken to its answer by who was asked, both directions.
+    pub calls: Latency,
+    /// From a datagram that was taken to its delivery.
+    pub telemetry: Latency,
+}
+
+/// Durations as they are distributed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Latency {
+    /// How many.
+    pub count: u64,
+    /// All of them together.
+    pub sum_seconds: f64,
+    /// Half of them took no longer, to the nearest power of two or better; null if there are none.
+    pub p50_seconds: Option<f64>,
+    /// 99 of 100 took no longer, as exact as the other.
+    pub p99_seconds: Option<f64>,
+    /// In the order of their bounds; each counts those before it, too.
+    pub buckets: Vec<Bucket>,
+}
+
+/// Some durations of a distribution.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Bucket {
+    /// Seconds that none of them exceeds.
+    pub le: f64,
+    /// How many.
+    pub count: u64,
+}
+
+/// What waits in the journal for the central.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Queue {
     /// Messages.
@@ -105,6 +150,52 @@ pub struct Books {
     pub waiting: u64,
     /// Given up after it was taken, by cause.
     pub dropped: BTreeMap<String, u64>,
+}
+
+/// Where messages go.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Destination {
+    /// "central", or a subscriber's name.
+    pub name: String,
+    /// The way that is open now: "session", "webhook" or "none".
+    pub via: &'static str,
+    /// "up", "failing" or "away".
+    pub state: &'static str,
+    /// Messages that it does not have yet.
+    pub waiting: u64,
+    /// Messages that it has.
+    pub delivered: u64,
+    /// Messages that it got in a second, averaged over the last seconds.
+    pub delivered_per_second: f64,
+    /// Attempts that failed.
+    pub failures: u64,
+    /// Until nothing waits, if everything goes on as in the last seconds; null: what waits does not become less.
+    pub drain_seconds: Option<f64>,
+}
+
+/// A certificate's end.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Certificate {
+    /// The last moment of its validity, RFC 3339.
+    pub not_after: String,
+    /// Whole days until then; negative when it is over.
+    pub days_left: i64,
+}
+
+/// What the program writes to its medium, and how long that may go on.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Wear {
+    /// Bytes that it caused to be written since its start.
+    pub written_bytes: u64,
+    /// The same for a day, at the average since the start; absent until it ran for an hour.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written_per_day_bytes: Option<u64>,
+    /// How much of the medium's life is used by its own account, in percent; absent if it tells nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub life_used_percent: Option<u8>,
+    /// Years until the program alone has used the medium up, if it is a cheap one; absent as long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub years_left: Option<f64>,
 }
 
 /// Something an operator should act upon.

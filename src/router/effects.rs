@@ -36,6 +36,9 @@ pub trait Effects {
     fn remember(&mut self, fact: Fact);
     /// A call is over. Told once for each that the settings want to hear of.
     fn call_ended(&mut self, end: CallEnd<'_>);
+    /// A call that was asked at this moment has its answer from who was asked, whether the settings want to hear of it or
+    /// not.
+    fn answered(&mut self, _started: Instant) {}
     /// A new access list is in force.
     fn access_changed(&mut self, change: AccessChange);
 }

@@ -185,6 +185,9 @@ impl Router {
 
     /// Tells what the settings want to hear.
     fn tell(&self, end: CallEnd<'_>, effects: &mut impl Effects) {
+        if end.outcome == Outcome::Answered {
+            effects.answered(end.started);
+        }
         let (is_told, payload) = match self.settings.calls {
             CallRecords::All => (true, end.payload),
             CallRecords::Headers => (true, None),

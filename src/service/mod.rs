@@ -6,6 +6,7 @@
 pub mod archive;
 pub mod backup;
 pub mod config;
+mod destinations;
 pub mod disk;
 pub mod journal;
 mod listen;
@@ -13,6 +14,7 @@ mod settings;
 mod state;
 mod view;
 mod watch;
+mod wear;
 
 use std::io;
 use std::net::SocketAddr;

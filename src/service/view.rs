@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::config::Config;
+use super::destinations::{self, CentralWay};
 use super::journal::{Health, Journal};
+use super::wear;
 use crate::endpoint::http::api::Api;
 use crate::endpoint::http::server::Server;
 use crate::endpoint::tcp::TcpServer;
@@ -20,7 +22,8 @@ use crate::hub::access_keeper::{AccessKeeper, ReplaceError};
 use crate::hub::backend::{Backend, ObjectView, Pending, Presence};
 use crate::hub::commands::{CommandRefusal, NewCommand};
 use crate::hub::durable::NeverDurable;
-use crate::hub::status::{Alert, Books, Calls, Disk, Queue, Rates, Sessions, Status};
+use crate::hub::seen::Seen;
+use crate::hub::status::{Alert, Books, Calls, Certificate, Disk, Queue, Rates, Sessions, Status};
 use crate::hub::{CallAnswer, Hub, lock};
 use crate::journal::stamp::MessageId;
 use crate::router::access::{AccessEntry, AccessList};
@@ -57,6 +60,9 @@ struct Facts {
     queue_percent: u64,
     disk_percent: u64,
     state_dir: PathBuf,
+    has_telemetry_webhook: bool,
+    /// Where the kernel tells the age of the medium below `state_dir`.
+    life_time: Option<PathBuf>,
 }
 
 impl Facts {
@@ -67,31 +73,40 @@ impl Facts {
             queue_percent: u64::from(config.alerts.queue_percent),
             disk_percent: u64::from(config.alerts.disk_percent),
             state_dir: config.state_dir.clone(),
+            has_telemetry_webhook: config.central.webhooks.telemetry.is_some(),
+            life_time: wear::life_time_file(&config.state_dir),
         }
     }
 }
 
 /// Rates out of counters.
 #[derive(Debug, Default)]
-struct RateMeter(VecDeque<(Instant, u64, u64)>);
+struct RateMeter(VecDeque<(Instant, [u64; 3])>);
 
 impl RateMeter {
-    fn sample(&mut self, now: Instant, requests: u64, telemetry: u64) {
-        self.0.push_back((now, requests, telemetry));
+    /// Requests, telemetry taken and telemetry delivered, since the start.
+    fn sample(&mut self, now: Instant, counters: [u64; 3]) {
+        self.0.push_back((now, counters));
         if self.0.len() > RATE_SAMPLES + 1 {
             self.0.pop_front();
         }
     }
 
     fn rates(&self) -> Rates {
-        let (Some(first), Some(last)) = (self.0.front(), self.0.back()) else { return Rates::default() };
-        let seconds = last.0.duration_since(first.0).as_secs_f64();
+        let (Some((first, before)), Some((last, after))) = (self.0.front(), self.0.back()) else {
+            return Rates::default();
+        };
+        let seconds = last.duration_since(*first).as_secs_f64();
         if seconds <= 0.0 {
             return Rates::default();
         }
+        let [requests, telemetry, delivered] = after;
+        let [requests_before, telemetry_before, delivered_before] = before;
+        let rate = |after: &u64, before: &u64| after.saturating_sub(*before) as f64 / seconds;
         Rates {
-            requests_per_second: (last.1 - first.1) as f64 / seconds,
-            telemetry_per_second: (last.2 - first.2) as f64 / seconds,
+            requests_per_second: rate(requests, requests_before),
+            telemetry_per_second: rate(telemetry, telemetry_before),
+            delivered_per_second: rate(delivered, delivered_before),
         }
     }
 }
@@ -140,12 +155,12 @@ impl View {
 
     /// Takes the counters of now for the rates; to be called every second.
     pub fn sample_rates(&self) {
-        let (requests, telemetry) = self.hub.with_router(|router| {
+        let counters = self.hub.look(|router, _, central| {
             let counts = router.counts();
             let requests = counts.get(Count::CallsStarted) + counts.get(Count::RequestsStarted);
-            (requests, counts.get(Count::TelemetryTaken))
+            [requests, counts.get(Count::TelemetryTaken), central.books().sum().delivered]
         });
-        lock(&self.rates).sample(Instant::now(), requests, telemetry);
+        lock(&self.rates).sample(Instant::now(), counters);
     }
 
     fn refusals(&self, router: &Router, webhooks: &Counters) -> BTreeMap<String, u64> {
@@ -284,13 +299,25 @@ fn add_webhook(all: &mut BTreeMap<String, u64>, name: &str, webhook: &WebhookCou
     }
 }
 
-fn object_view(router: &Router, uid: Uid, entry: &AccessEntry) -> ObjectView {
+fn object_view(router: &Router, seen: &Seen, uid: Uid, entry: &AccessEntry) -> ObjectView {
     let state = match router.session_state(uid) {
         SessionState::Live => Presence::Live,
         SessionState::Kept => Presence::Kept,
         SessionState::Absent => Presence::Absent,
     };
-    ObjectView { uid: uid.as_str().to_owned(), group: entry.group.as_str().to_owned(), state, since: None }
+    let moments = seen.get(uid);
+    // The clock of now, since it may have been set meanwhile.
+    let told = |moment: Instant| {
+        let second = Timestamp::from_second((Timestamp::now() - moment.elapsed()).as_second());
+        second.ok().map(|second| second.to_string())
+    };
+    ObjectView {
+        uid: uid.as_str().to_owned(),
+        group: entry.group.as_str().to_owned(),
+        state,
+        since: moments.and_then(|moments| moments.changed).and_then(told),
+        last_seen: moments.map(|moments| moments.heard).and_then(told),
+    }
 }
 
 impl Backend for View {
@@ -324,19 +351,21 @@ impl Backend for View {
 
     fn objects(&self, after: Option<Uid>, limit: usize, groups: &[GroupName]) -> Vec<ObjectView> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.hub.with_router(|router| {
+        self.hub.look_at_objects(|router, seen| {
             router
                 .access()
                 .range(start)
                 .filter(|(_, entry)| groups.is_empty() || groups.contains(&entry.group))
                 .take(limit)
-                .map(|(uid, entry)| object_view(router, *uid, entry))
+                .map(|(uid, entry)| object_view(router, seen, *uid, entry))
                 .collect()
         })
     }
 
     fn object(&self, uid: Uid) -> Option<ObjectView> {
-        self.hub.with_router(|router| router.access().get(&uid).map(|entry| object_view(router, uid, entry)))
+        self.hub.look_at_objects(|router, seen| {
+            router.access().get(&uid).map(|entry| object_view(router, seen, uid, entry))
+        })
     }
 
     fn status(&self) -> Status {
@@ -383,9 +412,20 @@ impl Backend for View {
                 ..Status::default()
             }
         });
+        self.add_what_needs_no_lock(&mut status, &webhooks);
+        status
+    }
+
+    fn ready(&self) -> Result<(), &'static str> {
+        if self.is_draining.load(Ordering::Relaxed) { Err("stopping") } else { Ok(()) }
+    }
+}
+
+impl View {
+    fn add_what_needs_no_lock(&self, status: &mut Status, webhooks: &Counters) {
         status.version = env!("CARGO_PKG_VERSION").to_owned();
-        status.environment = lock(&self.facts).environment.to_owned();
-        status.uptime_seconds = self.started.elapsed().as_secs();
+        let uptime = self.started.elapsed();
+        status.uptime_seconds = uptime.as_secs();
         status.ready = self.ready().is_ok();
         status.rates = lock(&self.rates).rates();
         status.sessions.unauthenticated = self.tcp.admission.unauthenticated() as u64;
@@ -394,10 +434,21 @@ impl Backend for View {
             ("sessions".to_owned(), self.tcp.admission.connections() as u64),
             ("api".to_owned(), api as u64),
         ]);
-        status
-    }
-
-    fn ready(&self) -> Result<(), &'static str> {
-        if self.is_draining.load(Ordering::Relaxed) { Err("stopping") } else { Ok(()) }
+        status.latency = self.hub.meters.read();
+        status.certificate = self.tcp.certificates.not_after().map(|end| Certificate {
+            not_after: end.to_string(),
+            days_left: end.duration_since(Timestamp::now()).as_hours().div_euclid(24),
+        });
+        let facts = lock(&self.facts);
+        status.environment = facts.environment.to_owned();
+        status.wear = wear::wear(uptime, status.disk.total, facts.life_time.as_deref());
+        let way = CentralWay {
+            session: status.sessions.central,
+            webhook: facts.has_telemetry_webhook,
+            is_failing: webhooks.telemetry.is_failing,
+            failures: webhooks.telemetry.jobs.failed,
+        };
+        let books = &status.books;
+        status.destinations = vec![destinations::central(way, books.waiting, books.delivered, &status.rates)];
     }
 }

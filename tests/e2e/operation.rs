@@ -258,3 +258,48 @@ fn weak_keys_are_alerts_and_still_work() {
     assert_eq!(alerts, ["weak_central_key"]);
     site.login(site.central()).is_alive();
 }
+
+#[test]
+fn the_status_tells_how_long_calls_take_and_when_objects_were_seen() {
+    let site = Site::new();
+    let pump = site.device("pump-1", "Devices");
+    site.device("pump-2", "Devices");
+    site.start();
+    let (mut central, (mut object, token)) = (site.login(site.central()), site.login_with_token(pump));
+    // One in each direction, and one that nobody answers.
+    central.send(&request(Some(pump.uid), 1, b"?"));
+    let number = object.request().0;
+    object.send(&response(None, number, 0, b"!"));
+    assert_eq!(central.response().1, 0);
+    object.send(&request(None, 7, b"?"));
+    let number = central.request().0;
+    central.send(&response(Some(pump.uid), number, 0, b"!"));
+    assert_eq!(object.response().1, 0);
+    assert_eq!(central.ask(Some(iotsocketd::wire::Uid::parse("pump-2").unwrap()), 2, b"?").0, 0xA0);
+    site.telemetry(token, iotsocketd::wire::Format::Utf8, b"21.5");
+    central.telemetry();
+    // Whoever reads on answers the ping behind it.
+    central.is_alive();
+    eventually("it is delivered", || site.number("/books/delivered") == 1);
+
+    let status = site.status();
+    assert_eq!(status["latency"]["calls"]["count"], 2);
+    assert_eq!(status["latency"]["telemetry"]["count"], 1);
+    assert!(status["latency"]["calls"]["p99_seconds"].as_f64().unwrap() > 0.0);
+    assert_eq!(status["destinations"][0]["name"], "central");
+    assert_eq!(
+        (&status["destinations"][0]["via"], &status["destinations"][0]["delivered"]),
+        (&json!("session"), &json!(1))
+    );
+    assert!(status["certificate"]["days_left"].as_i64().unwrap() > 3000);
+    let metrics = site.http().get("/metrics").text();
+    assert!(metrics.contains("iotsocketd_call_seconds_count 2\n"), "{metrics}");
+
+    let seen = |uid: &str| site.http().get(&format!("/v1/objects/{uid}")).json();
+    let live = seen("pump-1");
+    assert!(live["last_seen"].as_str().unwrap() >= live["since"].as_str().unwrap(), "{live}");
+    assert_eq!((&seen("pump-2")["since"], &seen("pump-2")["last_seen"]), (&Value::Null, &Value::Null));
+    drop(object);
+    eventually("its end is noted", || seen("pump-1")["state"] == "kept");
+    assert!(seen("pump-1")["since"].is_string());
+}

@@ -3,6 +3,7 @@
 
 mod calls;
 mod commands;
+mod console;
 mod deadlines;
 mod fake_history;
 mod fake_intake;

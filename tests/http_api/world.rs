@@ -142,6 +142,7 @@ impl Backend for FakeHub {
                 group: group.to_owned(),
                 state: Presence::Absent,
                 since: None,
+                last_seen: None,
             })
             .collect()
     }

@@ -74,8 +74,10 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
         return Err(Failure::Failed("the simulated objects could not log in".to_owned()));
     }
     output::say(&format!(
-        "A concentrator with {OBJECTS} objects and a central runs on loopback. Call an object yourself:\n\n  {}\n",
-        site.curl_line(&service)
+        "A concentrator with {OBJECTS} objects and a central runs on loopback. Call an object yourself:\n\n  {}\n\n\
+         Or look at it with a browser:\n\n  {}\n",
+        site.curl_line(&service),
+        site.console_line(&service)
     ));
     let stdout = io::stdout();
     let mut view = View::new(stdout.lock(), stdout.is_terminal());

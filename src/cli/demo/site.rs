@@ -115,6 +115,12 @@ impl Site {
         )
     }
 
+    /// Where the console is, and the key that it asks for.
+    pub fn console_line(&self, service: &Service) -> String {
+        let port = service.addresses().api.port();
+        format!("https://localhost:{port}/  (self-signed)  key {}", key_to_hex(&self.central_key))
+    }
+
     fn file(&self, name: &str) -> PathBuf {
         self.folder.0.join(Path::new(name))
     }

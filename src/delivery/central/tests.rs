@@ -234,3 +234,24 @@ fn what_is_not_in_memory_is_asked_for_and_comes_in_order() {
     central.give(3, VecDeque::new(), 4);
     assert_eq!(sent(&mut central, &front), [4], "what the medium lost is passed over");
 }
+
+#[test]
+fn what_arrived_by_either_way_says_once_when_it_was_taken() {
+    let mut front = front(&[1, 2]);
+    let mut central = central(true);
+    central.set_session(session(1, usize::MAX));
+    assert_eq!(sent(&mut central, &front), [1, 2]);
+    assert_eq!(central.take_arrived(), []);
+    let ping = central.next_ping().unwrap();
+    central.acknowledged(1, ping);
+    assert_eq!(central.take_arrived(), [Taken { boot: 1, mono_us: 0 }; 2]);
+    assert_eq!(central.take_arrived(), []);
+    central.set_session(None);
+    append(&mut front, 3);
+    let (seq, _) = central.next_for_webhook(source(&front)).unwrap();
+    central.webhook_returned(seq);
+    assert_eq!(central.take_arrived(), []);
+    let (seq, _) = central.next_for_webhook(source(&front)).unwrap();
+    central.webhook_delivered(seq);
+    assert_eq!(central.take_arrived(), [Taken { boot: 1, mono_us: 0 }]);
+}

@@ -260,7 +260,9 @@ impl Api {
             return Err(ApiError::new(Cause::Right, 403, sentence));
         }
         match route {
-            Route::Health | Route::Ready | Route::Metrics => Ok(Decision::Reply(self.open_reply(&route))),
+            Route::Health | Route::Ready | Route::Metrics | Route::Console(_) => {
+                Ok(Decision::Reply(self.open_reply(&route)))
+            }
             Route::Status => Ok(Decision::Reply(Reply::json(200, &self.status()))),
             Route::Objects => self.objects(head.query, key).map(Decision::Reply),
             Route::Object(uid) => self.object(uid, key).map(Decision::Reply),
@@ -362,6 +364,7 @@ impl Api {
                 Ok(()) => Reply::text(200, "ready"),
                 Err(word) => Reply { header: Some(("retry-after", "1")), ..Reply::text(503, word) },
             },
+            Route::Console(asset) => asset.reply(),
             _ => Reply::text(200, "ok"),
         }
     }

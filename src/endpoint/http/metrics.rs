@@ -1,8 +1,11 @@
-//! The status as Prometheus text, format 0.0.4.
+//! The status as Prometheus text, format 0.0.4. Every name is in `config/grafana/README.md`.
+//!
+//! Labels take their values from the program and the configuration, never from what peers send: the number of series
+//! is bounded.
 
-use std::fmt::{self, Write};
+use std::fmt::{self, Display, Write};
 
-use crate::hub::status::Status;
+use crate::hub::status::{Destination, Latency, Status};
 
 /// The exposition of one snapshot.
 pub fn text(status: &Status) -> String {
@@ -51,7 +54,7 @@ fn write_all(out: &mut String, status: &Status) -> fmt::Result {
         sample(out, "iotsocketd_messages_dropped_total", &[("cause", cause)], *count)?;
     }
 
-    gauge(out, "iotsocketd_queue_messages", "Messages that wait in memory.", status.queue.messages)?;
+    gauge(out, "iotsocketd_queue_messages", "Messages that wait for the central.", status.queue.messages)?;
     gauge(out, "iotsocketd_queue_bytes", "Their bytes.", status.queue.bytes)?;
     gauge(out, "iotsocketd_queue_limit_bytes", "Bytes at most.", status.queue.limit)?;
 
@@ -74,7 +77,77 @@ fn write_all(out: &mut String, status: &Status) -> fmt::Result {
     for (cause, count) in &status.refusals {
         sample(out, "iotsocketd_refusals_total", &[("cause", cause)], *count)?;
     }
-    gauge(out, "iotsocketd_alerts", "Alerts that are up.", status.alerts.len() as u64)
+    gauge(out, "iotsocketd_alerts", "Alerts that are up.", status.alerts.len() as u64)?;
+    family(out, "iotsocketd_alert_up", "gauge", "1 for each alert that is up.")?;
+    for alert in &status.alerts {
+        sample(out, "iotsocketd_alert_up", &[("alert", &alert.name)], 1)?;
+    }
+    rest(out, status)
+}
+
+fn rest(out: &mut String, status: &Status) -> fmt::Result {
+    histogram(
+        out,
+        "iotsocketd_call_seconds",
+        "From a request that was taken to its answer by who was asked, both directions.",
+        &status.latency.calls,
+    )?;
+    histogram(
+        out,
+        "iotsocketd_telemetry_delivery_seconds",
+        "From a datagram that was taken to its delivery to the central.",
+        &status.latency.telemetry,
+    )?;
+
+    destinations(out, &status.destinations)?;
+
+    let end = "iotsocketd_certificate_days_left";
+    family(out, end, "gauge", "Whole days until the certificate ends.")?;
+    if let Some(certificate) = &status.certificate {
+        sample(out, end, &[], certificate.days_left)?;
+    }
+    let written = "iotsocketd_written_bytes_total";
+    family(out, written, "counter", "Bytes that the program caused to be written to its medium.")?;
+    let used = status.wear.as_ref().and_then(|wear| wear.life_used_percent);
+    if let Some(wear) = &status.wear {
+        sample(out, written, &[], wear.written_bytes)?;
+    }
+    let life = "iotsocketd_medium_life_used_percent";
+    family(out, life, "gauge", "How much of its life the medium says is used.")?;
+    used.map_or(Ok(()), |percent| sample(out, life, &[], percent))
+}
+
+fn destinations(out: &mut String, all: &[Destination]) -> fmt::Result {
+    let (up, waiting) = ("iotsocketd_destination_up", "iotsocketd_destination_waiting");
+    let (delivered, failures) =
+        ("iotsocketd_destination_delivered_total", "iotsocketd_destination_failures_total");
+    family(out, up, "gauge", "Whether a destination takes messages.")?;
+    for destination in all {
+        sample(out, up, &[("destination", &destination.name)], u64::from(destination.state == "up"))?;
+    }
+    family(out, waiting, "gauge", "Messages that a destination does not have yet.")?;
+    for destination in all {
+        sample(out, waiting, &[("destination", &destination.name)], destination.waiting)?;
+    }
+    family(out, delivered, "counter", "Messages that a destination has.")?;
+    for destination in all {
+        sample(out, delivered, &[("destination", &destination.name)], destination.delivered)?;
+    }
+    family(out, failures, "counter", "Attempts to deliver that failed.")?;
+    for destination in all {
+        sample(out, failures, &[("destination", &destination.name)], destination.failures)?;
+    }
+    Ok(())
+}
+
+fn histogram(out: &mut String, name: &str, help: &str, latency: &Latency) -> fmt::Result {
+    family(out, name, "histogram", help)?;
+    for bucket in &latency.buckets {
+        sample(out, &format!("{name}_bucket"), &[("le", &bucket.le.to_string())], bucket.count)?;
+    }
+    sample(out, &format!("{name}_bucket"), &[("le", "+Inf")], latency.count)?;
+    sample(out, &format!("{name}_sum"), &[], latency.sum_seconds)?;
+    sample(out, &format!("{name}_count"), &[], latency.count)
 }
 
 fn gauge(out: &mut String, name: &str, help: &str, value: u64) -> fmt::Result {
@@ -91,7 +164,7 @@ fn family(out: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {
     write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n")
 }
 
-fn sample(out: &mut String, name: &str, labels: &[(&str, &str)], value: u64) -> fmt::Result {
+fn sample(out: &mut String, name: &str, labels: &[(&str, &str)], value: impl Display) -> fmt::Result {
     out.push_str(name);
     for (index, (label, text)) in labels.iter().enumerate() {
         let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
@@ -103,31 +176,81 @@ fn sample(out: &mut String, name: &str, labels: &[(&str, &str)], value: u64) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::hub::status::{Bucket, Certificate, Wear};
+
+    const README: &str = include_str!("../../../config/grafana/README.md");
+    const DASHBOARD: &str = include_str!("../../../config/grafana/iotsocketd.json");
 
     fn example() -> Status {
         let mut status =
             Status { version: "1.0".to_owned(), environment: "te\"st".to_owned(), ..Status::default() };
         status.books.received = 12;
         status.refusals.insert("api.key".to_owned(), 3);
+        status.latency.calls = Latency {
+            count: 3,
+            sum_seconds: 0.75,
+            buckets: vec![Bucket { le: 0.5, count: 1 }, Bucket { le: 1.0, count: 2 }],
+            ..Latency::default()
+        };
+        let central =
+            Destination { name: "central".to_owned(), state: "up", waiting: 5, ..Default::default() };
+        status.destinations.push(central);
+        status.certificate = Some(Certificate { not_after: String::new(), days_left: -2 });
+        status.wear = Some(Wear { life_used_percent: Some(10), ..Wear::default() });
         status
     }
 
+    fn families() -> BTreeSet<String> {
+        let of = |line: &str| Some(line.strip_prefix("# TYPE ")?.split(' ').next()?.to_owned());
+        text(&example()).lines().filter_map(of).collect()
+    }
+
     #[test]
-    fn every_sample_has_its_family_and_a_whole_number() {
+    fn every_sample_has_its_family_and_a_number() {
         let text = text(&example());
-        let mut family = "";
+        let (mut family, mut kind) = ("", "");
         for line in text.lines() {
-            if let Some(kind) = line.strip_prefix("# TYPE ") {
-                family = kind.split(' ').next().unwrap();
+            if let Some(told) = line.strip_prefix("# TYPE ") {
+                (family, kind) = told.split_once(' ').unwrap();
+                assert!(text.contains(&format!("# HELP {family} ")), "{family}");
             } else if !line.starts_with('#') {
                 let (name, value) = line.rsplit_once(' ').unwrap();
-                assert_eq!(name.split('{').next(), Some(family), "{line}");
-                value.parse::<u64>().unwrap();
+                let name = name.split('{').next().unwrap();
+                let part = name.strip_prefix(family).unwrap();
+                let parts: &[&str] = if kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
+                assert!(parts.contains(&part), "{line}");
+                assert!(kind != "counter" || family.ends_with("_total"), "{line}");
+                value.parse::<f64>().unwrap();
             }
         }
-        assert!(text.contains("iotsocketd_info{version=\"1.0\",environment=\"te\\\"st\"} 1\n"));
-        assert!(text.contains("iotsocketd_refusals_total{cause=\"api.key\"} 3\n"));
+        for line in [
+            "iotsocketd_info{version=\"1.0\",environment=\"te\\\"st\"} 1\n",
+            "iotsocketd_refusals_total{cause=\"api.key\"} 3\n",
+            "iotsocketd_certificate_days_left -2\n",
+            "iotsocketd_destination_waiting{destination=\"central\"} 5\n",
+        ] {
+            assert!(text.contains(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_histogram_ends_with_everything() {
+        let text = text(&example());
+        let lines: Vec<_> =
+            text.lines().filter(|line| line.starts_with("iotsocketd_call_seconds_")).collect();
+        assert_eq!(
+            lines,
+            [
+                "iotsocketd_call_seconds_bucket{le=\"0.5\"} 1",
+                "iotsocketd_call_seconds_bucket{le=\"1\"} 2",
+                "iotsocketd_call_seconds_bucket{le=\"+Inf\"} 3",
+                "iotsocketd_call_seconds_sum 0.75",
+                "iotsocketd_call_seconds_count 3",
+            ]
+        );
     }
 
     #[test]
@@ -138,5 +261,43 @@ mod tests {
             .filter(|line| !line.starts_with('#') && line.contains("telemetry") && line.contains("_total"))
             .collect();
         assert_eq!(lines, ["iotsocketd_telemetry_received_total 12"]);
+    }
+
+    #[test]
+    fn the_table_of_names_is_that_of_the_exposition() {
+        let documented: BTreeSet<String> = README
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `iotsocketd_")?.split('`').next())
+            .map(|name| format!("iotsocketd_{name}"))
+            .collect();
+        assert_eq!(documented, families());
+    }
+
+    #[test]
+    fn the_dashboard_asks_for_names_that_there_are() {
+        let dashboard: serde_json::Value = serde_json::from_str(DASHBOARD).unwrap();
+        let panels = dashboard["panels"].as_array().unwrap();
+        let families = families();
+        let mut asked = BTreeSet::new();
+        for panel in panels.iter().filter(|panel| panel["type"] != "row") {
+            let targets = panel["targets"].as_array().unwrap();
+            assert!(!targets.is_empty() && panel["title"].is_string(), "{panel}");
+            for target in targets {
+                let expression = target["expr"].as_str().unwrap();
+                let names = expression
+                    .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+                    .filter(|word| word.starts_with("iotsocketd_"));
+                let before = asked.len();
+                for name in names {
+                    let parts = ["_bucket", "_sum", "_count"];
+                    let stem = parts.iter().find_map(|part| name.strip_suffix(part)).unwrap_or(name);
+                    assert!(families.contains(name) || families.contains(stem), "{name} in {expression}");
+                    asked.insert(stem.to_owned());
+                }
+                assert!(asked.len() > before || expression.contains("iotsocketd_"), "{expression}");
+            }
+        }
+        let missing: Vec<_> = families.difference(&asked).collect();
+        assert!(missing.is_empty(), "no panel shows {missing:?}");
     }
 }

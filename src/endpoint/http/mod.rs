@@ -4,7 +4,7 @@
 //! socket share it. [`server`] owns the sockets: places, TLS, deadlines, framing. [`auth`] knows keys and
 //! rights, `routes` is the table of paths, `body` reads what is posted, [`ingest`] takes what partner
 //! networks bring, `messages` and `events` give what was recorded, `metrics` writes Prometheus
-//! text.
+//! text, `console` has the page.
 //!
 //! Refusals come in one order, see [`api::Api::judge`]; each is counted by cause and told in the log.
 
@@ -12,6 +12,7 @@ pub mod api;
 pub mod auth;
 mod body;
 mod commands;
+mod console;
 mod error;
 mod events;
 mod guarded;

@@ -11,6 +11,8 @@ pub struct Reply {
     pub content_type: &'static str,
     /// A header beside it.
     pub header: Option<(&'static str, &'static str)>,
+    /// Headers that every answer of its kind has.
+    pub headers: &'static [(&'static str, &'static str)],
     /// The body.
     pub body: Vec<u8>,
 }
@@ -18,7 +20,7 @@ pub struct Reply {
 impl Reply {
     /// A body that is JSON text already.
     pub fn json_text(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, content_type: "application/json", header: None, body: body.into() }
+        Self { status, content_type: "application/json", header: None, headers: &[], body: body.into() }
     }
 
     /// A value as JSON.
@@ -32,6 +34,12 @@ impl Reply {
 
     /// Plain text.
     pub fn text(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, content_type: "text/plain; charset=utf-8", header: None, body: body.into() }
+        Self {
+            status,
+            content_type: "text/plain; charset=utf-8",
+            header: None,
+            headers: &[],
+            body: body.into(),
+        }
     }
 }

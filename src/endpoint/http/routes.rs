@@ -2,6 +2,7 @@
 
 use super::api::{BodySize, Head, Source};
 use super::auth::Right;
+use super::console::{self, Asset};
 use super::error::{ApiError, Cause};
 
 /// A route that wants a body.
@@ -26,6 +27,8 @@ pub(super) enum Route<'a> {
     /// The id, percent-encoded.
     Message(&'a str),
     Stream,
+    /// The page of the console, or a file that it loads.
+    Console(&'static Asset),
     /// The source's name, and what stands behind it and a slash.
     Ingest(&'a str, &'a str),
     Post(BodyRoute),
@@ -52,8 +55,9 @@ pub(super) fn find(path: &str) -> Option<Route<'_>> {
                 let (name, tail) = rest.split_once('/').unwrap_or((rest, ""));
                 (!name.is_empty()).then_some(Route::Ingest(name, tail))
             };
-            one("/v1/objects/")
-                .map(Route::Object)
+            console::find(other)
+                .map(Route::Console)
+                .or_else(|| one("/v1/objects/").map(Route::Object))
                 .or_else(|| one("/v1/messages/").map(Route::Message))
                 .or_else(ingest)
         }
@@ -68,7 +72,7 @@ pub(super) fn is_of_history(route: &Route<'_>) -> bool {
 /// Whether the route asks for no key.
 pub(super) fn is_open(route: &Option<Route<'_>>, source: Source) -> bool {
     match route {
-        Some(Route::Health | Route::Ready) => true,
+        Some(Route::Health | Route::Ready | Route::Console(_)) => true,
         Some(Route::Metrics) => match source {
             Source::Network(address) => address.to_canonical().is_loopback(),
             Source::Local => true,
@@ -80,7 +84,7 @@ pub(super) fn is_open(route: &Option<Route<'_>>, source: Source) -> bool {
 /// What a key needs to be used here.
 pub(super) fn right(route: &Route<'_>) -> Option<Right> {
     match route {
-        Route::Health | Route::Ready => None,
+        Route::Health | Route::Ready | Route::Console(_) => None,
         Route::Metrics | Route::Status | Route::Objects | Route::Object(_) => Some(Right::Read),
         Route::Messages | Route::Message(_) | Route::Stream => Some(Right::Read),
         Route::Ingest(..) => Some(Right::Ingest),

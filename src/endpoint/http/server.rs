@@ -414,7 +414,7 @@ fn response(reply: Reply, close: bool) -> Response<AnswerBody> {
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
-    if let Some((name, value)) = reply.header {
+    for &(name, value) in reply.header.iter().chain(reply.headers) {
         headers.insert(name, HeaderValue::from_static(value));
     }
     if close {
