@@ -198,7 +198,9 @@ impl Log {
         let urgency = match self.front.pending_batches() {
             0 if has_progress => Some(Urgency::Progress),
             0 => None,
-            _ if self.durable_only || !self.waiting.is_empty() || self.front.is_filling() => Some(Urgency::Now),
+            _ if self.durable_only || !self.waiting.is_empty() || self.front.is_filling() => {
+                Some(Urgency::Now)
+            }
             _ => Some(Urgency::Input),
         };
         if urgency > self.rung {
@@ -276,7 +278,10 @@ impl Hub {
         };
         let plain = (batch.records.len(), batch.head.records);
         let mut taken = Taken { batch, plain, progress: Vec::new() };
-        if has_progress && log.front.pending_batches() == 0 && taken.add(central.take_progress(), now).is_err() {
+        if has_progress
+            && log.front.pending_batches() == 0
+            && taken.add(central.take_progress(), now).is_err()
+        {
             central.take_back(&taken.cut());
         }
         Some(taken)
@@ -345,7 +350,11 @@ impl Hub {
     pub fn take_progress(&self, end: Seq) -> Vec<Record<'static>> {
         let mut core = super::lock(&self.core);
         let super::Core { log, central, .. } = &mut *core;
-        if central.has_progress() { central.take_progress_before(end, log.front.from(end)) } else { Vec::new() }
+        if central.has_progress() {
+            central.take_progress_before(end, log.front.from(end))
+        } else {
+            Vec::new()
+        }
     }
 
     /// What was taken by [`Hub::take_progress`] could not be recorded.

@@ -16,7 +16,6 @@ mod tail;
 #[expect(dead_code, reason = "the tests of the API let it fail and hang")]
 mod fake_history;
 #[path = "../support/mod.rs"]
-#[expect(dead_code, unused_imports, reason = "the site does more than is looked at here")]
 mod support;
 #[path = "../support/webdriver.rs"]
 mod webdriver;

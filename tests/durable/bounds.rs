@@ -146,7 +146,8 @@ fn the_new_is_refused_and_counted_until_there_is_room() {
 fn a_long_backlog_is_delivered_in_order_with_little_memory() {
     let site = Site::new();
     site.set("time", "trust", "\"always\"");
-    let mut objects: Vec<_> = ["pump-1", "pump-2", "pump-3", "pump-4"].map(|name| Object::new(&site, name)).into();
+    let mut objects: Vec<_> =
+        ["pump-1", "pump-2", "pump-3", "pump-4"].map(|name| Object::new(&site, name)).into();
     site.start();
     objects.iter_mut().for_each(|object| object.log_in(&site));
     let mut sent = 0_u64;

@@ -20,7 +20,7 @@ struct Caller {
 }
 
 impl Caller {
-    fn new(site: &Site) -> Device {
+    fn device(site: &Site) -> Device {
         site.device("valve", "Stations")
     }
 
@@ -101,8 +101,8 @@ fn full_disk(on_full: &str) {
     // Segments of 256 KiB.
     site.set("journal", "max_size", "\"4MiB\"");
     site.set("journal", "on_full", &format!("\"{on_full}\""));
-    let mut objects = vec![Object::new(&site, "pump-1"), Object::new(&site, "pump-2")];
-    let device = Caller::new(&site);
+    let mut objects = [Object::new(&site, "pump-1"), Object::new(&site, "pump-2")];
+    let device = Caller::device(&site);
     let mounted = Mounted::new(&site, "64m");
     site.start();
     objects.iter_mut().for_each(|object| object.log_in(&site));
@@ -157,7 +157,10 @@ fn full_disk(on_full: &str) {
     site.kill();
     site.start();
     let books = Books::of(&site);
-    assert_eq!((books.received, books.made_room, books.refused), (before.received, before.made_room, before.refused));
+    assert_eq!(
+        (books.received, books.made_room, books.refused),
+        (before.received, before.made_room, before.refused)
+    );
     let mut ledger = Ledger::default();
     assert_eq!(ledger.look(&mut site.http(), 0), books.numbered());
     assert_eq!(ledger.states.get("waiting").copied().unwrap_or(0), books.waiting);
@@ -221,7 +224,7 @@ fn a_failed_flush_is_made_good_in_another_file() {
     let site = Site::new();
     site.set("time", "trust", "\"always\"");
     let mut object = Object::new(&site, "pump-1");
-    let device = Caller::new(&site);
+    let device = Caller::device(&site);
     let words = strace(&["fdatasync:error=EIO:when=8"]);
     site.start_under(&words.iter().map(String::as_str).collect::<Vec<_>>());
     object.log_in(&site);
@@ -253,7 +256,7 @@ fn a_second_failure_makes_the_journal_read_only_and_calls_go_on() {
     let site = Site::new();
     site.set("time", "trust", "\"always\"");
     let mut object = Object::new(&site, "pump-1");
-    let device = Caller::new(&site);
+    let device = Caller::device(&site);
     let words = strace(&["fdatasync:error=EIO:when=8+"]);
     site.start_under(&words.iter().map(String::as_str).collect::<Vec<_>>());
     object.log_in(&site);
@@ -293,7 +296,7 @@ fn a_slow_medium_delays_no_call_and_no_ping() {
     let site = Site::new();
     site.set("time", "trust", "\"always\"");
     let mut object = Object::new(&site, "pump-1");
-    let device = Caller::new(&site);
+    let device = Caller::device(&site);
     let words = strace(&["fdatasync:delay_enter=3000000:when=6+"]);
     site.start_under(&words.iter().map(String::as_str).collect::<Vec<_>>());
     object.log_in(&site);

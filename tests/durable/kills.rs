@@ -82,7 +82,10 @@ fn a_session_comes_and_goes_and_nothing_is_ever_dropped() {
 
 #[test]
 fn a_webhook_and_a_small_journal() {
-    run(Lane { name: "webhook", way: Way::Webhook, max_size: Some(1 << 20), commit_interval: "20ms" }, KILLS / 3);
+    run(
+        Lane { name: "webhook", way: Way::Webhook, max_size: Some(1 << 20), commit_interval: "20ms" },
+        KILLS / 3,
+    );
 }
 
 #[test]
@@ -129,8 +132,19 @@ impl World {
             let when = 1 + self.random.below(most);
             let inject = format!("inject={call}:signal=KILL:when={when}");
             let trace = format!("trace={call}");
-            let words =
-                ["strace", "-D", "-f", "-qqq", "--seccomp-bpf", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+            let words = [
+                "strace",
+                "-D",
+                "-f",
+                "-qqq",
+                "--seccomp-bpf",
+                "-o",
+                "/dev/null",
+                "-e",
+                &trace,
+                "-e",
+                &inject,
+            ];
             self.site.launch(&words);
         } else {
             self.site.launch(&[]);
@@ -148,7 +162,10 @@ impl World {
                     std::thread::sleep(Duration::from_millis(5));
                 }
                 while !ended() {
-                    objects.iter_mut().filter(|object| object.is_logged_in()).for_each(|object| object.send(padding));
+                    objects
+                        .iter_mut()
+                        .filter(|object| object.is_logged_in())
+                        .for_each(|object| object.send(padding));
                     std::thread::sleep(Duration::from_micros(700));
                 }
             });
@@ -171,7 +188,9 @@ impl World {
                 }
             });
             // Killed at a call it may be gone any time; else, and if that call does not come, now.
-            while site.is_running() && (Instant::now() < end || (at_call && Instant::now() < end + Duration::from_secs(1))) {
+            while site.is_running()
+                && (Instant::now() < end || (at_call && Instant::now() < end + Duration::from_secs(1)))
+            {
                 std::thread::sleep(Duration::from_millis(1));
             }
             site.kill();
@@ -186,7 +205,8 @@ impl World {
         let started = begun.elapsed();
         assert!(started < Duration::from_secs(5), "{started:?} to start");
         let mut http = self.site.http();
-        let from = if at_all { 0 } else { self.last.saturating_sub(300).max(self.ledger.first.saturating_sub(1)) };
+        let from =
+            if at_all { 0 } else { self.last.saturating_sub(300).max(self.ledger.first.saturating_sub(1)) };
         self.last = self.ledger.look(&mut http, from);
         let books = Books::of(&self.site);
         assert_eq!(books.numbered(), self.last, "{books:?}");
@@ -210,14 +230,23 @@ impl World {
         session.into_iter().for_each(Session::leave);
         let books = Books::of(&self.site);
         let got = self.got.lock().unwrap();
-        let lost = self.ledger.shown.values().filter(|shown| !got.all.contains(&shown.payload)).count() as u64;
+        let lost =
+            self.ledger.shown.values().filter(|shown| !got.all.contains(&shown.payload)).count() as u64;
         assert!(lost <= books.made_room, "{lost} were shown and did not arrive: {books:?}");
         if self.lane.max_size.is_none() {
             assert_eq!((books.delivered, books.made_room), (self.last, 0), "{books:?}");
             assert!(self.ledger.is_distinct());
         }
         let log = self.site.log();
-        for word in ["journal_damaged", "segment_missing", "set_aside", "state_incomplete", "read_only", "write_failed", "books_differ"] {
+        for word in [
+            "journal_damaged",
+            "segment_missing",
+            "set_aside",
+            "state_incomplete",
+            "read_only",
+            "write_failed",
+            "books_differ",
+        ] {
             assert!(!log.contains(word), "{word} in {log}");
         }
         assert!(!log.contains("event=journal_unreadable"), "{log}");

@@ -90,7 +90,8 @@ impl Ledger {
 
     /// Whether what was shown is all different: no message twice, under two numbers.
     pub fn is_distinct(&self) -> bool {
-        let payloads: std::collections::BTreeSet<_> = self.shown.values().map(|shown| &shown.payload).collect();
+        let payloads: std::collections::BTreeSet<_> =
+            self.shown.values().map(|shown| &shown.payload).collect();
         payloads.len() == self.shown.len()
     }
 }

@@ -5,7 +5,6 @@
 #![cfg(test)]
 
 #[path = "../support/mod.rs"]
-#[expect(dead_code, unused_imports, reason = "other tests use the rest")]
 mod support;
 
 mod bounds;

@@ -34,8 +34,7 @@ fn the_books_are_held_against_what_is_there() {
     let count = rig.stored().len() as u64;
     assert_eq!(differences(&rig), []);
     // Half of it arrived, but for two.
-    let place =
-        Record::Cursor { destination: "central".into(), up_to: count / 2, holes: vec![3, count / 4] };
+    let place = Record::Cursor { destination: "central".into(), up_to: count / 2, holes: vec![3, count / 4] };
     rig.front.note(&place, stamp(rig.now_us)).unwrap();
     let all = i128::from(count);
     assert_eq!(differences(&rig), [], "not committed yet");

@@ -28,11 +28,7 @@ impl Seen {
     /// As of the writer's last commit.
     pub fn of<M: Medium>(writer: &Writer<M>) -> Self {
         let small = writer.small();
-        Self {
-            catalog: writer.catalog(),
-            cursors: small.cursors.clone(),
-            finished: small.finished.clone(),
-        }
+        Self { catalog: writer.catalog(), cursors: small.cursors.clone(), finished: small.finished.clone() }
     }
 }
 
