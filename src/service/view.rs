@@ -246,6 +246,9 @@ impl View {
                     .to_owned(),
             ));
         }
+        if let Some(why) = &journal.archive_failed {
+            up.push(("archive", format!("messages whose time is over stay in the journal: {why}")));
+        }
         if journal.found_damaged {
             up.push((
                 "journal_damaged",

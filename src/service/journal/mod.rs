@@ -3,6 +3,7 @@
 //! [`Opened`] is what there was at the start; the hub is made on it, and [`Journal::run`] then starts the one thread that
 //! writes ([`thread`]). Others read ([`worker`]) from what [`seen`] says is on flash.
 
+mod archiving;
 mod audit;
 mod bell;
 mod clock;
@@ -41,6 +42,7 @@ use crate::journal::{OnFull, Seq};
 use crate::limits::{JOURNAL_PENDING_MAX, JOURNAL_TAIL_MAX};
 use crate::logfmt::Quoted;
 use crate::wire::Uid;
+use archiving::{Archive, Archiving};
 use bell::Bell;
 use clock::WallClock;
 pub use history::Records;
@@ -76,6 +78,7 @@ pub struct Journal {
     shared: Arc<Shared>,
     /// Answers questions about the past.
     history: Arc<Worker>,
+    archiving: Mutex<Option<Archiving>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -97,6 +100,7 @@ struct Shared {
     wanted: Arc<Mutex<Option<(Seq, Seq)>>>,
     /// Queued commands that are wanted.
     commands: Arc<Mutex<VecDeque<(Uid, Seq)>>>,
+    archive: Archive,
 }
 
 /// How the journal is, for alerts.
@@ -112,6 +116,8 @@ pub struct Health {
     pub found_damaged: bool,
     /// What the books say is waiting is not what is there.
     pub books_differ: bool,
+    /// What is to be archived cannot be, and stays for now: why.
+    pub archive_failed: Option<String>,
 }
 
 impl Opened {
@@ -135,6 +141,7 @@ impl Opened {
             refill: Worker::start("journal-refill", &folder, &newest)?,
             wanted: Arc::default(),
             commands: Arc::default(),
+            archive: Archive::new(config),
             newest,
             folder,
         });
@@ -165,7 +172,13 @@ impl Opened {
         let _only_once = self.shared.hub.set(Arc::downgrade(hub));
         let history = Worker::start("journal-history", &self.shared.folder, &self.shared.newest)?;
         let thread = thread::start(self.writer, Arc::clone(hub), Arc::clone(&self.shared))?;
-        Ok(Journal { shared: self.shared, history: Arc::new(history), thread: Mutex::new(Some(thread)) })
+        let archiving = Archiving::start(Arc::clone(&self.shared))?;
+        Ok(Journal {
+            shared: self.shared,
+            history: Arc::new(history),
+            archiving: Mutex::new(Some(archiving)),
+            thread: Mutex::new(Some(thread)),
+        })
     }
 }
 
@@ -185,6 +198,7 @@ impl Journal {
         self.shared.clock.set_trust(config.time.trust);
         self.shared.bell.set_commit_interval(config.journal.commit_interval);
         *lock(&self.shared.limits) = limits(config);
+        self.shared.archive.reconfigure(config);
     }
 
     /// How it is.
@@ -202,6 +216,7 @@ impl Journal {
 
     /// Commits what there is and ends.
     pub fn stop(&self) {
+        drop(lock(&self.archiving).take());
         self.shared.bell.stop();
         if let Some(thread) = lock(&self.thread).take() {
             let _ended = thread.join();

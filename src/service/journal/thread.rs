@@ -193,6 +193,7 @@ impl Thread {
     fn make_room(&mut self, at_least_one: bool) -> bool {
         let catalog = self.writer.catalog();
         let mut limits: Limits = lock(&self.shared.limits).clone();
+        limits.held = self.shared.archive.held(&catalog);
         // The segment in reserve counts, too.
         let spare = catalog.segments.last().map_or(0, |segment| segment.file_len);
         limits.bytes_max = if at_least_one {

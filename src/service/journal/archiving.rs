@@ -1,0 +1,150 @@
+//! The thread that archives, and what it keeps from being deleted.
+//!
+//! It makes the archive's files out of what will leave the journal, in slices, and says which segments are whole in it.
+//! Until then they stay, however old they are; only room that is needed takes them earlier.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use super::Shared;
+use crate::hub::lock;
+use crate::journal::archive::{Archiver, Policy, Step};
+use crate::journal::catalog::Catalog;
+use crate::journal::reader::Reader;
+use crate::logfmt::Quoted;
+use crate::service::archive::{self, with_cause};
+use crate::service::config::Config;
+use crate::service::disk::Disk;
+
+/// How often it is looked whether there is something to archive, and before what failed is tried again.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What the configuration says, and how far it is.
+#[derive(Debug)]
+pub struct Archive {
+    wanted: Mutex<Wanted>,
+    /// Segments of which everything that is to be archived is.
+    whole: Mutex<BTreeSet<u64>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Wanted {
+    folder: PathBuf,
+    policy: Policy,
+}
+
+impl Wanted {
+    fn of(config: &Config) -> Self {
+        Self { folder: config.journal.archive_dir.clone(), policy: archive::policy(config) }
+    }
+
+    fn is_nothing(&self) -> bool {
+        !self.policy.usual && self.policy.groups.iter().all(|(_, takes)| !takes)
+    }
+}
+
+impl Archive {
+    /// As configured, with nothing known to be archived.
+    pub fn new(config: &Config) -> Self {
+        Self { wanted: Mutex::new(Wanted::of(config)), whole: Mutex::default() }
+    }
+
+    /// Takes up a changed configuration.
+    pub fn reconfigure(&self, config: &Config) {
+        let wanted = Wanted::of(config);
+        let mut held = lock(&self.wanted);
+        if *held != wanted {
+            *held = wanted;
+            lock(&self.whole).clear();
+        }
+    }
+
+    /// Segments that may not be deleted for their age yet.
+    pub fn held(&self, catalog: &Catalog) -> BTreeSet<u64> {
+        if lock(&self.wanted).is_nothing() {
+            return BTreeSet::new();
+        }
+        let whole = lock(&self.whole);
+        catalog.segments.iter().map(|segment| segment.number()).filter(|number| !whole.contains(number)).collect()
+    }
+}
+
+/// The thread. Ends, at the next slice, when this is dropped.
+#[derive(Debug)]
+pub struct Archiving {
+    go_on: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Archiving {
+    /// Starts it.
+    pub fn start(shared: Arc<Shared>) -> Result<Self, String> {
+        let (go_on, stopped) = sync_channel(0);
+        let thread = Builder::new()
+            .name("journal-archive".to_owned())
+            .spawn(move || run(&shared, &stopped))
+            .map_err(|error| format!("the system gives no threads: {error}"))?;
+        Ok(Self { go_on: Some(go_on), thread: Some(thread) })
+    }
+}
+
+impl Drop for Archiving {
+    fn drop(&mut self) {
+        self.go_on = None;
+        if let Some(thread) = self.thread.take() {
+            let _ended = thread.join();
+        }
+    }
+}
+
+fn run(shared: &Shared, stopped: &Receiver<()>) {
+    loop {
+        let wanted = lock(&shared.archive.wanted).clone();
+        if !wanted.is_nothing() {
+            let failed = archive_all(shared, &wanted, stopped).err();
+            if let Some(error) = &failed {
+                log::error!("event=archive_failed error={}", Quoted(error));
+            }
+            lock(&shared.health).archive_failed = failed;
+        }
+        match stopped.recv_timeout(LOOK_INTERVAL) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// Archives what is due, in slices, until there is nothing more or the program ends.
+fn archive_all(shared: &Shared, wanted: &Wanted, stopped: &Receiver<()>) -> Result<(), String> {
+    let journal = shared.newest.get().catalog.journal;
+    let mut archiver = archive::open(&wanted.folder, journal)?;
+    let mut reader = Reader::new(Disk::new(&shared.folder));
+    loop {
+        let catalog = shared.newest.get().catalog.clone();
+        publish(shared, &archiver, &catalog, &wanted.policy);
+        let limits = lock(&shared.limits).clone();
+        let now_us = shared.clock.right_us();
+        let step = archiver.step(&mut reader, &catalog, &limits, &wanted.policy, now_us, &archive::line);
+        match step.map_err(|error| with_cause(&error))? {
+            Step::Idle => return Ok(()),
+            Step::Working => {}
+            Step::Done { file, messages } => {
+                log::info!("event=archived file={} messages={messages}", Quoted(file));
+            }
+        }
+        if *lock(&shared.archive.wanted) != *wanted || stopped.try_recv() == Err(TryRecvError::Disconnected) {
+            return Ok(());
+        }
+    }
+}
+
+/// Says which segments are whole in the archive.
+fn publish(shared: &Shared, archiver: &Archiver<Disk>, catalog: &Catalog, policy: &Policy) {
+    let held = archiver.held(catalog, policy);
+    let all = catalog.segments.iter().map(|segment| segment.number());
+    *lock(&shared.archive.whole) = all.filter(|number| !held.contains(number)).collect();
+}
