@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod archived;
 mod backup;
 mod stopped;
 

@@ -69,7 +69,12 @@ impl Archive {
             return BTreeSet::new();
         }
         let whole = lock(&self.whole);
-        catalog.segments.iter().map(|segment| segment.number()).filter(|number| !whole.contains(number)).collect()
+        catalog
+            .segments
+            .iter()
+            .map(|segment| segment.number())
+            .filter(|number| !whole.contains(number))
+            .collect()
     }
 }
 

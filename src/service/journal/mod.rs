@@ -128,7 +128,7 @@ impl Opened {
         make_folder(&folder)?;
         let clock = WallClock::new(config.time.trust);
         let settings = settings(config, clock.stamp())?;
-        let opened = Writer::open(Disk::new(&folder), &settings);
+        let opened = Writer::open(Disk::after_restart(&folder), &settings);
         let (writer, report) = opened.map_err(|error| format!("journal {}: {error}", folder.display()))?;
         let newest = Arc::new(Newest::new(Seen::of(&writer)));
         let shared = Arc::new(Shared {
