@@ -19,7 +19,7 @@ pub(super) const HELP: &str = "\
 Usage: iotsocketd backup FILE [--config FILE]
 
 Copies the journal, the tokens in it and the access list into one new file, for its owner only; it
-appears when all is in it and was read back. Of a running concentrator it is what is on flash by now.
+appears when all is in it and was read back. Of a running concentrator it is what is on flash now.
 The file holds keys: keep it like one. The configuration and its secrets are not in it.
 
 Options:

@@ -105,6 +105,11 @@ impl Hub {
         self.turn(Instant::now()).send_command(uid, seq, asked);
     }
 
+    /// How many commands wait for their object, or are under way.
+    pub fn waiting_commands(&self) -> usize {
+        super::lock(&self.core).desk.commands.waiting()
+    }
+
     /// Ends commands whose time is up; to be called every second.
     pub fn expire_commands(&self) {
         let mut turn = self.turn(Instant::now());

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::delivery::books::{self, Line};
+
 /// The snapshot. Counters count from the start of the process.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Status {
@@ -113,6 +115,8 @@ pub struct Queue {
     pub bytes: u64,
     /// Bytes at most.
     pub limit: u64,
+    /// Commands that wait for their object.
+    pub commands: u64,
 }
 
 /// A file system, in bytes.
@@ -139,7 +143,7 @@ pub struct Calls {
     pub abandoned: u64,
 }
 
-/// Received = delivered + waiting + dropped.
+/// Received = delivered + waiting + dropped, since the journal was made.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Books {
     /// Telemetry taken.
@@ -150,6 +154,34 @@ pub struct Books {
     pub waiting: u64,
     /// Given up after it was taken, by cause.
     pub dropped: BTreeMap<String, u64>,
+    /// The same for each group.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub groups: BTreeMap<String, Books>,
+}
+
+impl Books {
+    /// The books of a destination.
+    pub fn of(books: &books::Books) -> Self {
+        let groups =
+            books.lines().iter().map(|(group, line)| (group.as_str().to_owned(), Self::of_line(line)));
+        Self { groups: groups.collect(), ..Self::of_line(&books.sum()) }
+    }
+
+    fn of_line(line: &Line) -> Self {
+        let dropped = [
+            ("expired", line.expired),
+            ("oldest_for_room", line.made_room),
+            ("refused_for_room", line.refused),
+            ("damaged", line.damaged),
+        ];
+        Self {
+            received: line.received,
+            delivered: line.delivered,
+            waiting: line.waiting(),
+            dropped: dropped.into_iter().map(|(cause, count)| (cause.to_owned(), count)).collect(),
+            groups: BTreeMap::new(),
+        }
+    }
 }
 
 /// Where messages go.

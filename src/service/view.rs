@@ -375,13 +375,14 @@ impl Backend for View {
         let disk = self.disk();
         let webhooks = self.webhooks.pool().counters();
         let health = self.journal.health();
+        let commands = self.hub.waiting_commands() as u64;
         let mut status = self.hub.look(|router, _, central| {
             let counts = router.counts();
             let (live, kept) = router.session_counts();
             let (calls, requests) = router.pending_calls();
             let books = central.books().sum();
             let (bytes, limit) = self.journal.backlog(central.position());
-            let queue = Queue { messages: books.waiting(), bytes, limit };
+            let queue = Queue { messages: books.waiting(), bytes, limit, commands };
             Status {
                 sessions: Sessions {
                     live: live as u64,
@@ -397,17 +398,7 @@ impl Backend for View {
                     timed_out: counts.get(Count::CallsTimedOut) + counts.get(Count::RequestsTimedOut),
                     abandoned: counts.get(Count::CallsAbandoned),
                 },
-                books: Books {
-                    received: books.received,
-                    delivered: books.delivered,
-                    waiting: books.waiting(),
-                    dropped: BTreeMap::from([
-                        ("expired".to_owned(), books.expired),
-                        ("oldest_for_room".to_owned(), books.made_room),
-                        ("refused_for_room".to_owned(), books.refused),
-                        ("damaged".to_owned(), books.damaged),
-                    ]),
-                },
+                books: Books::of(central.books()),
                 refusals: self.refusals(router, &webhooks),
                 alerts: self.alerts(router.access(), &queue, &health, &disk, &webhooks),
                 disk,
