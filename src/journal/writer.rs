@@ -307,8 +307,8 @@ impl<M: Medium> Writer<M> {
             let len = BATCH_HEAD_LEN + batch.records.len();
             self.took(&batch, offset, crc, bytes.get(start..start + len).unwrap_or_default());
         }
-        self.carry = None;
         self.carried = None;
+        self.carry = None;
         Ok(())
     }
 
