@@ -329,8 +329,11 @@ impl Central {
         records.iter().for_each(|record| self.books.take_back(record));
     }
 
-    /// How far it is, as far as there is nothing from `end` on.
+    /// How far it is, as far as there is nothing from `end` on. Where nothing waits for it that is all.
     pub fn place_before(&self, end: Seq) -> CursorState {
+        if self.books.sum().waiting() == 0 {
+            return CursorState { up_to: end.saturating_sub(1), holes: Vec::new() };
+        }
         self.cursor.before(end)
     }
 

@@ -255,3 +255,48 @@ fn what_arrived_by_either_way_says_once_when_it_was_taken() {
     central.webhook_delivered(seq);
     assert_eq!(central.take_arrived(), [Taken { boot: 1, mono_us: 0 }]);
 }
+
+#[test]
+fn only_what_waits_keeps_others_from_leaving() {
+    let mut front = front(&[]);
+    append_as(&mut front, 1, Kind::Request);
+    append(&mut front, 2);
+    let mut central = central(false);
+    assert_eq!(central.place_before(3).up_to, 2, "nobody told it of any");
+    central.received(group());
+    assert_eq!(central.place_before(3).up_to, 0);
+    central.set_session(session(1, 100));
+    assert_eq!(sent(&mut central, &front), [2]);
+    let ping = central.next_ping().unwrap();
+    central.acknowledged(1, ping);
+    assert_eq!(central.place_before(2).up_to, 1);
+    assert_eq!(central.place_before(9), CursorState { up_to: 8, holes: vec![] });
+}
+
+#[test]
+fn what_is_not_on_flash_is_recorded_later() {
+    let mut front = front(&[1, 2, 3]);
+    let mut central = central(false);
+    (0..3).for_each(|_| central.received(group()));
+    central.set_session(session(1, 100));
+    assert_eq!(sent(&mut central, &front).len(), 3);
+    let ping = central.next_ping().unwrap();
+    central.acknowledged(1, ping);
+    let mut small = Small::default();
+    (0..2).for_each(|seq| small.apply(Record::Message(front.get(seq + 1).unwrap().message.clone())));
+    let records = central.take_progress_before(3, front.from(3));
+    central.take_back(&records);
+    let records = central.take_progress_before(3, front.from(3));
+    records.into_iter().for_each(|record| small.apply(record));
+    let again = Central::new(false, &small);
+    let sum = again.books().sum();
+    assert_eq!((again.position(), sum.received, sum.delivered), (3, 2, 2));
+    assert!(central.has_progress());
+    small.apply(Record::Message(front.get(3).unwrap().message.clone()));
+    central.take_progress().into_iter().for_each(|record| small.apply(record));
+    assert!(!central.has_progress());
+    let sum = Central::new(false, &small).books().sum();
+    assert_eq!((sum.received, sum.delivered, sum.waiting()), (3, 3, 0));
+    append(&mut front, 4);
+    assert_eq!(sent(&mut central, &front), [4]);
+}
