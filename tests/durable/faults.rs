@@ -20,10 +20,6 @@ struct Caller {
 }
 
 impl Caller {
-    fn device(site: &Site) -> Device {
-        site.device("valve", "Stations")
-    }
-
     fn log_in(site: &Site, device: Device) -> Self {
         Self { device, peer: site.login(device) }
     }
@@ -98,11 +94,13 @@ impl Drop for Mounted<'_> {
 fn full_disk(on_full: &str) {
     let site = Site::new();
     site.set("time", "trust", "\"always\"");
+    // Only what the books count has numbers.
+    site.set("journal", "calls", "\"none\"");
     // Segments of 256 KiB.
     site.set("journal", "max_size", "\"4MiB\"");
     site.set("journal", "on_full", &format!("\"{on_full}\""));
-    let mut objects = [Object::new(&site, "pump-1"), Object::new(&site, "pump-2")];
-    let device = Caller::device(&site);
+    let mut objects = ["pump-1", "pump-2"].map(|name| Object::new(&site, name));
+    let device = site.device("valve", "Stations");
     let mounted = Mounted::new(&site, "64m");
     site.start();
     objects.iter_mut().for_each(|object| object.log_in(&site));
@@ -186,6 +184,8 @@ fn a_full_disk_refuses_the_new_and_is_well_again_by_itself() {
 fn a_start_on_a_full_disk_serves_what_there_is() {
     let site = Site::new();
     site.set("time", "trust", "\"always\"");
+    // Only what the books count has numbers.
+    site.set("journal", "calls", "\"none\"");
     let mut object = Object::new(&site, "pump-1");
     let mounted = Mounted::new(&site, "64m");
     site.start();
@@ -223,8 +223,10 @@ fn a_start_on_a_full_disk_serves_what_there_is() {
 fn a_failed_flush_is_made_good_in_another_file() {
     let site = Site::new();
     site.set("time", "trust", "\"always\"");
+    // Only what the books count has numbers.
+    site.set("journal", "calls", "\"none\"");
     let mut object = Object::new(&site, "pump-1");
-    let device = Caller::device(&site);
+    let device = site.device("valve", "Stations");
     let words = strace(&["fdatasync:error=EIO:when=8"]);
     site.start_under(&words.iter().map(String::as_str).collect::<Vec<_>>());
     object.log_in(&site);
@@ -255,8 +257,10 @@ fn a_failed_flush_is_made_good_in_another_file() {
 fn a_second_failure_makes_the_journal_read_only_and_calls_go_on() {
     let site = Site::new();
     site.set("time", "trust", "\"always\"");
+    // Only what the books count has numbers.
+    site.set("journal", "calls", "\"none\"");
     let mut object = Object::new(&site, "pump-1");
-    let device = Caller::device(&site);
+    let device = site.device("valve", "Stations");
     let words = strace(&["fdatasync:error=EIO:when=8+"]);
     site.start_under(&words.iter().map(String::as_str).collect::<Vec<_>>());
     object.log_in(&site);
@@ -295,8 +299,10 @@ fn a_second_failure_makes_the_journal_read_only_and_calls_go_on() {
 fn a_slow_medium_delays_no_call_and_no_ping() {
     let site = Site::new();
     site.set("time", "trust", "\"always\"");
+    // Only what the books count has numbers.
+    site.set("journal", "calls", "\"none\"");
     let mut object = Object::new(&site, "pump-1");
-    let device = Caller::device(&site);
+    let device = site.device("valve", "Stations");
     let words = strace(&["fdatasync:delay_enter=3000000:when=6+"]);
     site.start_under(&words.iter().map(String::as_str).collect::<Vec<_>>());
     object.log_in(&site);
