@@ -10,6 +10,7 @@ mod machine;
 mod memory;
 mod row;
 mod silent;
+#[expect(dead_code, reason = "the other benchmark uses the rest")]
 mod site;
 mod speed;
 mod table;

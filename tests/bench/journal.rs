@@ -1,5 +1,12 @@
 //! How good the journal is, on real files: each figure beside the bound that the project set itself. It judges and never
-//! fails for what it measured: `cargo bench --bench journal`, with `-- --quick` for a first look.
+//! fails for what it measured: `cargo bench --bench journal`, with `-- --quick` for a first look,
+//! `-- --service` for the program as it runs alone, `-- --full` for a backlog of a whole GiB.
+
+#[expect(dead_code, reason = "the other benchmark uses the rest")]
+mod machine;
+mod service;
+#[expect(dead_code, reason = "the other benchmark uses the rest")]
+mod site;
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -36,6 +43,8 @@ struct Size {
     history: u64,
     messages: u64,
     tail: u64,
+    /// Bytes that wait for a central.
+    backlog: u64,
 }
 
 fn main() -> ExitCode {
@@ -44,12 +53,21 @@ fn main() -> ExitCode {
         say("measures nothing unless it is run by `cargo bench`");
         return ExitCode::SUCCESS;
     }
-    let size = if arguments.iter().any(|argument| argument == "--quick") {
-        Size { seconds: 2, history: 256 * MIB, messages: 1_000_000, tail: 64 * MIB }
+    let is_asked = |option: &str| arguments.iter().any(|argument| argument == option);
+    let size = if is_asked("--quick") {
+        Size { seconds: 2, history: 256 * MIB, messages: 1_000_000, tail: 64 * MIB, backlog: 32 * MIB }
     } else {
-        Size { seconds: 10, history: 2048 * MIB, messages: 10_000_000, tail: 64 * MIB }
+        let backlog = if is_asked("--full") { 1024 * MIB } else { 128 * MIB };
+        Size { seconds: 10, history: 2048 * MIB, messages: 10_000_000, tail: 64 * MIB, backlog }
     };
-    match measure(&size) {
+    if is_asked("--service") {
+        return told_of(service::measure(size.seconds, size.backlog));
+    }
+    told_of(measure(&size))
+}
+
+fn told_of(measured: Outcome<()>) -> ExitCode {
+    match measured {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("CANNOT BE MEASURED: {error}"));
@@ -66,7 +84,7 @@ fn measure(size: &Size) -> Outcome<()> {
     acknowledged(size)?;
     written(size)?;
     start_of_tail(size)?;
-    Ok(())
+    service::measure(size.seconds, size.backlog)
 }
 
 /// A journal in a folder that goes when this does.

@@ -16,7 +16,8 @@ use super::machine;
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_iotsocketd");
 
 /// What the benchmark allows beyond the defaults: table, key, value. Deadlines stay as they are.
-const RAISED: [(&str, &str, &str); 6] = [
+const RAISED: [(&str, &str, &str); 7] = [
+    ("[journal]", "max_size", "\"4GiB\""),
     ("[sessions]", "max_connections", "15000"),
     ("[sessions]", "max_unauthenticated", "4000"),
     ("[sessions]", "max_unauthenticated_per_source", "4000"),
@@ -49,20 +50,17 @@ impl Site {
         let state = folder.path().join("state");
         fs::create_dir_all(&state).map_err(|error| error.to_string())?;
         write(&state.join("acl.json"), &access_list(objects))?;
-        let log = File::create(folder.path().join("log")).map_err(|error| error.to_string())?;
-        let server = Command::new(PROGRAM)
-            .args(["run", "--config"])
-            .arg(folder.path().join("iotsocketd.toml"))
-            .env("RUST_LOG", "warn")
-            .env_remove("RUNTIME_DIRECTORY")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .map_err(|error| format!("{PROGRAM}: {error}"))?;
+        let server = launch(folder.path())?;
         let mut site = Self { folder, server, sessions, api };
         site.wait_until("it is ready", |status| number(status, "/ready") > 0.0)?;
         Ok(site)
+    }
+
+    /// Kills it and starts it again.
+    pub fn restart(&mut self) -> Result<(), String> {
+        self.server.kill().and_then(|()| self.server.wait()).map_err(|error| error.to_string())?;
+        self.server = launch(self.folder.path())?;
+        self.wait_until("it is ready", |status| number(status, "/ready") > 0.0).map(|_| ())
     }
 
     /// The configuration that it runs with.
@@ -117,6 +115,20 @@ impl Drop for Site {
         // It has nothing to save, and an error here would hide the measurement's.
         let _gone = self.server.kill().and_then(|()| self.server.wait());
     }
+}
+
+fn launch(folder: &Path) -> Result<Child, String> {
+    let log = File::create(folder.join("log")).map_err(|error| error.to_string())?;
+    Command::new(PROGRAM)
+        .args(["run", "--config"])
+        .arg(folder.join("iotsocketd.toml"))
+        .env("RUST_LOG", "warn")
+        .env_remove("RUNTIME_DIRECTORY")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .map_err(|error| format!("{PROGRAM}: {error}"))
 }
 
 /// The number at this place of a JSON document; `true` is 1 and what is not there 0.
