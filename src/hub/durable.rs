@@ -34,18 +34,25 @@ enum Waiter {
 
 /// Who waits for which record, in their order.
 #[derive(Debug, Default)]
-pub struct Waiting(VecDeque<(Ticket, Waiter)>);
+pub struct Waiting {
+    queue: VecDeque<(Ticket, Waiter)>,
+    /// There is no room on the medium: sessions and calls go on without, whoever is acknowledged something waits.
+    is_stuck: bool,
+}
 
 impl Waiting {
     /// Whether anybody waits.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.queue.is_empty()
     }
 
     /// Holds a connection's bytes back until the record, the newest that there is, is on flash.
     pub fn hold(&mut self, outbox: &Arc<Outbox>, until: Ticket) {
+        if self.is_stuck {
+            return;
+        }
         outbox.hold(until);
-        self.0.push_back((until, Waiter::Connection(Arc::clone(outbox))));
+        self.queue.push_back((until, Waiter::Connection(Arc::clone(outbox))));
     }
 
     /// Resolves when the record, the newest that there is, is on flash, or never will be; at once if it is already.
@@ -57,7 +64,7 @@ impl Waiting {
         let fate = if is_durable { Fate::OnFlash } else { Fate::Waits };
         let notice = Arc::new(Notice(Mutex::new((fate, None))));
         if !is_durable {
-            self.0.push_back((until, Waiter::Caller(Arc::clone(&notice))));
+            self.queue.push_back((until, Waiter::Caller(Arc::clone(&notice))));
         }
         poll_fn(move |context| {
             let (fate, waker) = &mut *lock(&notice.0);
@@ -74,8 +81,8 @@ impl Waiting {
 
     /// All records up to this one are on flash.
     pub fn durable(&mut self, up_to: Ticket, wakes: &mut Vec<Waker>) {
-        while self.0.front().is_some_and(|(ticket, _)| *ticket <= up_to)
-            && let Some((_, waiter)) = self.0.pop_front()
+        while self.queue.front().is_some_and(|(ticket, _)| *ticket <= up_to)
+            && let Some((_, waiter)) = self.queue.pop_front()
         {
             waiter.end(Fate::OnFlash, up_to, wakes);
         }
@@ -83,16 +90,27 @@ impl Waiting {
 
     /// Lets go of connections that wait for a record that was not made after all.
     pub fn let_go_beyond(&mut self, newest: Ticket, wakes: &mut Vec<Waker>) {
-        while self.0.back().is_some_and(|(ticket, _)| *ticket > newest)
-            && let Some((ticket, waiter)) = self.0.pop_back()
+        while self.queue.back().is_some_and(|(ticket, _)| *ticket > newest)
+            && let Some((ticket, waiter)) = self.queue.pop_back()
         {
             waiter.end(Fate::OnFlash, ticket, wakes);
         }
     }
 
+    /// The medium has no room, or has it again. Without room connections go on, callers wait.
+    pub fn set_stuck(&mut self, is_stuck: bool, newest: Ticket, wakes: &mut Vec<Waker>) {
+        self.is_stuck = is_stuck;
+        if is_stuck {
+            let (free, held): (VecDeque<_>, _) =
+                self.queue.drain(..).partition(|(_, waiter)| matches!(waiter, Waiter::Connection(_)));
+            self.queue = held;
+            free.into_iter().for_each(|(_, waiter)| waiter.end(Fate::Never, newest, wakes));
+        }
+    }
+
     /// Nothing is written any more. Connections go on, callers hear of it.
     pub fn give_up(&mut self, newest: Ticket, wakes: &mut Vec<Waker>) {
-        self.0.drain(..).for_each(|(_, waiter)| waiter.end(Fate::Never, newest, wakes));
+        self.queue.drain(..).for_each(|(_, waiter)| waiter.end(Fate::Never, newest, wakes));
     }
 }
 

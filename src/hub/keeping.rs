@@ -331,6 +331,14 @@ impl Hub {
         }
     }
 
+    /// The medium has no room for the batch that was taken last, or has it again.
+    pub fn set_stuck(&self, is_stuck: bool) {
+        let mut turn = self.turn(Instant::now());
+        let Turn { core, wakes, .. } = &mut turn;
+        let newest = core.log.front.newest();
+        core.log.waiting.set_stuck(is_stuck, newest, wakes);
+    }
+
     /// The messages for the central that were asked for by [`Keeper::read`]: all from `from` to below `to`. `to` equal to
     /// `from`: reading failed, and is asked for again.
     pub fn give(&self, from: Seq, page: VecDeque<Stored>, to: Seq) {

@@ -115,6 +115,7 @@ impl Thread {
 
     /// Puts a batch on flash, however long that takes: whether a new segment was begun. `None`: it gave up for good.
     fn commit(&mut self, taken: &mut Taken) -> Option<bool> {
+        let mut is_stuck = false;
         loop {
             match self.writer.commit(taken.batch()) {
                 Ok(committed) => {
@@ -123,6 +124,9 @@ impl Thread {
                             "event=journal_write_failed action=\"check the medium; a new file was begun\""
                         );
                         lock(&self.shared.health).failed_writes += 1;
+                    }
+                    if is_stuck {
+                        self.hub.set_stuck(false);
                     }
                     return Some(committed.turned);
                 }
@@ -140,6 +144,8 @@ impl Thread {
                         return None;
                     }
                     if !made {
+                        is_stuck = true;
+                        self.hub.set_stuck(true);
                         std::thread::sleep(FULL_PAUSE);
                     }
                 }
