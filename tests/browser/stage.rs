@@ -134,7 +134,7 @@ impl Backend for Hub {
                 destination("archive", "webhook", "up", 800, Some(312.5)),
             ],
             rates,
-            queue: Queue { messages: 45_920, bytes: 21_000_000, limit: 33_554_432 },
+            queue: Queue { messages: 45_920, bytes: 21_000_000, limit: 33_554_432, ..Queue::default() },
             disk: Disk { total: 31_268_536_320, free: 2_189_934_592 },
             calls: Calls { pending: 7, answered: 88_123, not_found: 41, timed_out: 3, abandoned: 1 },
             books: Books {
@@ -142,6 +142,7 @@ impl Backend for Hub {
                 delivered: 123_456 + look,
                 waiting: 45_920,
                 dropped: [("oldest_for_room".to_owned(), 10)].into(),
+                ..Books::default()
             },
             certificate: Some(Certificate { not_after: "2026-12-12T00:00:00Z".to_owned(), days_left: 20 }),
             wear: Some(Wear {
