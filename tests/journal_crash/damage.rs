@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::medium::{Disk, Image, Random, SimMedium};
-use crate::subject::{self, Journal, Record, Seq};
+use crate::subject::{self, HEADER_LEN, Journal, Record, Seq};
 use crate::workload::{self, Run, Step};
 
 /// What a medium loses at once, mostly.
@@ -81,7 +81,7 @@ impl AtRest {
         }
         // The header is there twice, at both ends.
         let len = self.image[name].len();
-        let at_start = hit.iter().any(|hit| hit.start < subject::HEADER_LEN);
+        let at_start = hit.iter().any(|hit| hit.start < HEADER_LEN);
         let no_header = at_start && hit.iter().any(|hit| hit.end > len - subject::TAIL_LEN);
         image.insert(name.to_owned(), bytes.into());
         let may_miss = |seq: Seq| {
@@ -172,6 +172,20 @@ impl AtRest {
                         .map_err(|error| said(&format!("from {donor}"), error))?;
                 }
             }
+        }
+        Ok(sum)
+    }
+
+    /// Puts the header of each other file in the place of this one's first: something was written to the wrong place.
+    pub fn mix_headers(&self, name: &str) -> Result<Damages, String> {
+        let mut sum = Damages::default();
+        let whole = &self.image[name];
+        for (donor, other) in self.image.iter().filter(|(donor, _)| *donor != name) {
+            let Some(header) = other.get(..HEADER_LEN) else { continue };
+            let mut bytes = whole.to_vec();
+            bytes[..HEADER_LEN].copy_from_slice(header);
+            self.check(name, bytes, std::slice::from_ref(&(0..HEADER_LEN)), &mut sum)
+                .map_err(|error| format!("{name} with the header of {donor}: {error}"))?;
         }
         Ok(sum)
     }

@@ -146,6 +146,7 @@ fn damage_of_what_was_synced_is_told_and_harms_no_neighbour() {
     for name in if whole { &sealed[..] } else { &sealed[..1] } {
         sum += with_seed(seed, "a bit", at_rest.flip_bits(name, bits));
         sum += with_seed(seed, "a block", at_rest.mix_blocks(name, seed));
+        sum += with_seed(seed, "a header", at_rest.mix_headers(name));
         sum += with_seed(seed, "a cut", at_rest.truncate(name, bytes));
         sum += with_seed(seed, "a file", at_rest.without(name));
     }
