@@ -37,7 +37,10 @@ const CORE_ONLY: &str = "wire";
 const ALLOCATING: [&str; 9] =
     ["std::", "alloc::", "String", "Box", "vec!", "format!", "to_string", "to_owned", "to_vec"];
 
-const UNFINISHED: [&str; 4] = ["todo!", "unimplemented!", "dbg!", "#[ignore"];
+/// Put together here, so that whoever looks for left-overs does not find the list of them.
+const UNFINISHED: [&str; 4] =
+    [TODO, concat!("unimple", "mented!"), concat!("d", "bg!"), concat!("#[ig", "nore")];
+const TODO: &str = concat!("to", "do!");
 const LINES_MAX: usize = 500;
 /// Where somebody's checkout or home is.
 const MACHINE_PATHS: [&str; 2] = [concat!("/wo", "rk/"), concat!("/ro", "ot/")];
@@ -430,9 +433,12 @@ fn pure_layers_know_no_clock_and_no_socket() {
 
 #[test]
 fn words_in_comments_and_strings_are_not_code() {
-    let text = "//! unsafe\n/* todo!() */ const A: &str = \"dbg!(\\\" unsafe\";\nconst B: &[u8] = br#\"unsafe \" \"#;\nconst C: char = '\"';\nfn f<'a>() { let _ = '\\''; unsafe {} }\n";
+    let text = "//! unsafe\n/* unsafe {} */ const A: &str = \"unsafe(\\\" unsafe\";\nconst B: &[u8] = br#\"unsafe \" \"#;\nconst C: char = '\"';\nfn f<'a>() { let _ = '\\''; unsafe {} }\n";
     assert_eq!(broken("src/hub/a.rs", text), [(5, Rule::Unsafe)]);
     assert_eq!(broken("src/sys.rs", text), []);
-    assert_eq!(broken("src/hub/a.rs", "fn f() { todo!() }\n"), [(1, Rule::Unfinished), (1, Rule::DocLine)]);
+    let hidden = format!("//! {TODO}\n/* {TODO}() */ const A: &str = \"{TODO}\";\n");
+    assert_eq!(broken("src/hub/a.rs", &hidden), []);
+    let unfinished = format!("fn f() {{ {TODO}() }}\n");
+    assert_eq!(broken("src/hub/a.rs", &unfinished), [(1, Rule::Unfinished), (1, Rule::DocLine)]);
     assert_eq!(broken("tests/a.rs", &"\n".repeat(501)), [(1, Rule::Length)]);
 }
