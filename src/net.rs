@@ -39,6 +39,34 @@ pub fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
+/// Whether an address is one that the public network does not lead to: of a private or local network, of this machine, of
+/// none in particular, or of a group.
+pub fn is_private(address: IpAddr) -> bool {
+    match canonical(address) {
+        IpAddr::V4(v4) => {
+            let [a, b, ..] = v4.octets();
+            v4.is_private()
+                || v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_multicast()
+                || a == 0
+                || (a == 100 && b & 0xc0 == 64)
+                || a >= 240
+        }
+        IpAddr::V6(v6) => {
+            let [first, second, ..] = v6.segments();
+            // Addresses that stand for an IPv4 address are judged by that: the well-known prefix of NAT64.
+            let embedded = (first == 0x64 && second == 0xff9b).then(|| v6.octets());
+            v6.is_loopback()
+                || v6.is_unspecified()
+                || v6.is_multicast()
+                || v6.is_unique_local()
+                || v6.is_unicast_link_local()
+                || embedded.is_some_and(|[.., a, b, c, d]| is_private(IpAddr::from([a, b, c, d])))
+        }
+    }
+}
+
 fn bits(address: IpAddr) -> (u128, u8) {
     match address {
         IpAddr::V4(v4) => (u128::from(v4.to_bits()) << 96, 32),
@@ -117,6 +145,45 @@ mod tests {
         assert!(network.contains(ip("192.0.2.1")));
         assert!(network.contains(ip("::ffff:192.0.2.1")));
         assert!(!network.contains(ip("192.0.2.2")));
+    }
+
+    #[test]
+    fn addresses_that_the_public_network_does_not_lead_to() {
+        for private in [
+            "10.0.0.1",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.0.1",
+            "127.0.0.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "100.64.0.1",
+            "100.127.255.255",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "fc00::1",
+            "fdff::1",
+            "fe80::1",
+            "ff02::1",
+            "::ffff:10.0.0.1",
+            "64:ff9b::10.0.0.1",
+        ] {
+            assert!(is_private(ip(private)), "{private}");
+        }
+        for public in [
+            "9.9.9.9",
+            "172.15.0.1",
+            "172.32.0.1",
+            "100.63.0.1",
+            "100.128.0.1",
+            "2620:fe::fe",
+            "64:ff9b::9.9.9.9",
+        ] {
+            assert!(!is_private(ip(public)), "{public}");
+        }
     }
 
     #[test]

@@ -13,10 +13,11 @@ use ureq::tls::{RootCerts, TlsConfig};
 use ureq::unversioned::transport::{Connector, RustlsConnector, TcpConnector};
 use ureq::{Agent, Body, Error};
 
-use super::network::{OneHost, SharedTls};
+use super::network::{OneHost, PrivateAddress, Reach, SharedTls};
 use super::settings::{Settings, SettingsError};
 use super::{Failed, Failure};
 use crate::delivery::lanes::{Destination, SHARE};
+use crate::wire::AuthKey;
 
 /// Bytes of each of a connection's two buffers: two plain and two more for TLS.
 const BUFFER_LEN: usize = 8 * 1024;
@@ -35,9 +36,13 @@ pub(super) struct Clients {
 impl Clients {
     pub(super) fn new(settings: &Settings) -> Result<Self, SettingsError> {
         let roots = settings.roots()?;
+        let authorization = bearer(&settings.auth_key);
         let client = |destination| {
             let uri = settings.uri(destination)?;
-            Ok(uri.map(|uri| Client::new(uri, roots.clone(), settings)))
+            Ok(uri.map(|uri| {
+                let bounds = Bounds { timeout: settings.timeout, max_body: settings.max_body };
+                Client::new(uri, roots.clone(), bounds, Reach::Anywhere, authorization.clone())
+            }))
         };
         Ok(Self {
             request: client(Destination::Request)?,
@@ -57,9 +62,27 @@ impl Clients {
     /// Ends what is in flight, as a failure.
     pub(super) fn shut_down(&self) {
         for client in [&self.request, &self.telemetry, &self.result].into_iter().flatten() {
-            client.agent.clone().shutdown();
+            client.shut_down();
         }
     }
+}
+
+fn bearer(key: &AuthKey) -> Vec<(&'static str, String)> {
+    let mut text = String::from("Bearer ");
+    for byte in key.0 {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    vec![("authorization", text)]
+}
+
+/// What one attempt may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// From the resolution of the name to the end of the answer.
+    pub(super) timeout: Duration,
+    /// Bytes of the answer's body.
+    pub(super) max_body: usize,
 }
 
 /// What to do with the body of a good answer. It is always read to its end, or the connection is dropped.
@@ -73,13 +96,19 @@ pub(super) enum AnswerBody {
 pub(super) struct Client {
     agent: Agent,
     uri: Uri,
-    authorization: String,
-    timeout: Duration,
-    max_body: usize,
+    /// Of every attempt.
+    headers: Vec<(&'static str, String)>,
+    bounds: Bounds,
 }
 
 impl Client {
-    fn new(uri: Uri, roots: RootCerts, settings: &Settings) -> Self {
+    pub(super) fn new(
+        uri: Uri,
+        roots: RootCerts,
+        bounds: Bounds,
+        reach: Reach,
+        headers: Vec<(&'static str, String)>,
+    ) -> Self {
         let config = Agent::config_builder()
             .tls_config(TlsConfig::builder().root_certs(roots).build())
             .proxy(None)
@@ -96,36 +125,36 @@ impl Client {
             .max_idle_age(IDLE_MAX)
             .build();
         let sockets = ().chain(TcpConnector::default()).chain(RustlsConnector::default());
-        let mut authorization = String::from("Bearer ");
-        for byte in settings.auth_key.0 {
-            // Writing to a String cannot fail.
-            let _ = write!(authorization, "{byte:02x}");
-        }
         Self {
-            agent: Agent::with_parts(config, SharedTls(sockets), OneHost::default()),
+            agent: Agent::with_parts(config, SharedTls(sockets), OneHost::new(reach)),
             uri,
-            authorization,
-            timeout: settings.timeout,
-            max_body: settings.max_body,
+            headers,
+            bounds,
         }
     }
 
-    /// Posts a body. A 2xx answer's body comes back if wanted. Ends within the configured timeout, and by
-    /// the deadline if there is one.
+    /// Ends what is in flight, as a failure.
+    pub(super) fn shut_down(&self) {
+        self.agent.clone().shutdown();
+    }
+
+    /// Posts a body with these headers beside those of every attempt. A 2xx answer's body comes back if wanted. Ends
+    /// within the configured timeout, and by the deadline if there is one.
     pub(super) fn post(
         &self,
+        headers: &[(&'static str, String)],
         body: &str,
         deadline: Option<Instant>,
         wanted: AnswerBody,
     ) -> Result<Vec<u8>, Failed> {
-        let left = deadline.map_or(self.timeout, |at| at.saturating_duration_since(Instant::now()));
+        let timeout = self.bounds.timeout;
+        let left = deadline.map_or(timeout, |at| at.saturating_duration_since(Instant::now()));
         let request = self.agent.post(self.uri.clone());
-        let request = request.config().timeout_global(Some(left.min(self.timeout))).build();
-        let mut response = request
-            .header(header::AUTHORIZATION, &self.authorization)
-            .content_type("application/json")
-            .send(body)
-            .map_err(failure_of)?;
+        let mut request = request.config().timeout_global(Some(left.min(timeout))).build();
+        for (name, value) in self.headers.iter().chain(headers) {
+            request = request.header(*name, value);
+        }
+        let mut response = request.content_type("application/json").send(body).map_err(failure_of)?;
         let status = response.status();
         if status.is_success() {
             return self.read_body(&mut response, wanted).map_err(Failed::from);
@@ -137,7 +166,7 @@ impl Client {
 
     /// Reads the body to its end; one that is longer than allowed is left, and the connection with it.
     fn read_body(&self, response: &mut Response<Body>, wanted: AnswerBody) -> Result<Vec<u8>, Failure> {
-        let max = u64::try_from(self.max_body).unwrap_or(u64::MAX);
+        let max = u64::try_from(self.bounds.max_body).unwrap_or(u64::MAX);
         if response.body().content_length().is_some_and(|len| len > max) {
             return Err(Failure::TooLarge);
         }
@@ -151,7 +180,7 @@ impl Client {
                 Err(error) => return Err(failure_of(Error::from(error))),
             };
             len += n;
-            if len > self.max_body {
+            if len > self.bounds.max_body {
                 return Err(Failure::TooLarge);
             }
             if wanted == AnswerBody::Wanted {
@@ -176,6 +205,7 @@ fn failure_of(error: Error) -> Failure {
         Error::Timeout(_) => Failure::Timeout,
         Error::Tls(_) | Error::Rustls(_) | Error::Pem(_) | Error::TlsRequired => Failure::Tls,
         Error::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => Failure::Tls,
+        Error::Other(error) if error.is::<PrivateAddress>() => Failure::Private,
         Error::Io(error) => match error.kind() {
             ErrorKind::UnexpectedEof
             | ErrorKind::ConnectionReset

@@ -13,6 +13,7 @@ mod message;
 mod network;
 mod pool;
 mod settings;
+mod signed;
 
 use core::fmt;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use std::time::Duration;
 pub use link::Webhooks;
 pub use pool::Pool;
 pub use settings::{Settings, SettingsError};
+pub use signed::{Secrets, Signed, SignedClient};
 
 use crate::delivery::lanes;
 use crate::wire::Format;
@@ -53,6 +55,8 @@ impl fmt::Debug for Answer {
 pub enum Failure {
     /// Its name has no address.
     Resolve,
+    /// Its name leads to a private address that the configuration does not name.
+    Private,
     /// No connection.
     Connect,
     /// TLS failed, most often a certificate that is not trusted.
@@ -83,6 +87,9 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Resolve => f.write_str("its name has no address: check the URL and the name server"),
+            Self::Private => f.write_str(
+                "its name leads to a private address: write the address into the URL, or its network into allow_to",
+            ),
             Self::Connect => {
                 f.write_str("no connection: check that it runs and that the network lets us through")
             }
@@ -148,7 +155,7 @@ pub trait Outcomes: Send + Sync {
 /// Failed attempts by cause.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Causes {
-    /// [`Failure::Resolve`].
+    /// [`Failure::Resolve`] and [`Failure::Private`].
     pub resolve: u64,
     /// [`Failure::Connect`].
     pub connect: u64,
@@ -173,7 +180,7 @@ pub struct Causes {
 impl Causes {
     fn count(&mut self, failure: Failure) {
         let counter = match failure {
-            Failure::Resolve => &mut self.resolve,
+            Failure::Resolve | Failure::Private => &mut self.resolve,
             Failure::Connect => &mut self.connect,
             Failure::Tls => &mut self.tls,
             Failure::Timeout => &mut self.timeout,
@@ -216,10 +223,11 @@ pub struct Counters {
 
 /// An attempt that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Failed {
-    failure: Failure,
+pub struct Failed {
+    /// Why.
+    pub failure: Failure,
     /// How long the webhook asked to be left alone.
-    retry_after: Option<Duration>,
+    pub retry_after: Option<Duration>,
 }
 
 impl From<Failure> for Failed {

@@ -383,15 +383,15 @@ impl Shared {
     fn post(&self, client: &Client, text: &str, job: &Job) -> Result<(), Failed> {
         match job.kind {
             Kind::Request { ticket, deadline } => {
-                let body = client.post(text, Some(deadline), AnswerBody::Wanted)?;
+                let body = client.post(&[], text, Some(deadline), AnswerBody::Wanted)?;
                 self.outcomes.answered(ticket, Ok(parse_answer(&body)?));
             }
             Kind::Telemetry { seq } => {
-                client.post(text, None, AnswerBody::Ignored)?;
+                client.post(&[], text, None, AnswerBody::Ignored)?;
                 self.outcomes.telemetry_delivered(seq);
             }
             Kind::Result { seq, .. } => {
-                client.post(text, None, AnswerBody::Ignored)?;
+                client.post(&[], text, None, AnswerBody::Ignored)?;
                 self.outcomes.result_delivered(seq);
             }
         }

@@ -86,40 +86,49 @@ impl Settings {
         if is_http && has_host { Ok(Some(uri)) } else { Err(SettingsError::Url(destination)) }
     }
 
-    /// The certificates to trust: the configured ones, else the system's, else the built-in ones.
+    /// The certificates to trust.
     pub(super) fn roots(&self) -> Result<RootCerts, SettingsError> {
-        if let Some(pem) = &self.ca_pem {
-            return configured_roots(pem);
-        }
         let needs_roots = [&self.request, &self.telemetry, &self.result]
             .into_iter()
             .flatten()
             .any(|url| url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://")));
-        if !needs_roots {
-            return Ok(RootCerts::WebPki);
-        }
-        let system = rustls_native_certs::load_native_certs();
-        for error in &system.errors {
-            log::warn!("event=webhook_roots roots=system error={}", Quoted(error));
-        }
-        if system.certs.is_empty() {
-            log::warn!("event=webhook_roots roots=built-in reason=\"the system has none\"");
-            return Ok(RootCerts::WebPki);
-        }
-        Ok(system.certs.iter().map(|der| Certificate::from_der(der).to_owned()).into())
+        roots(self.ca_pem.as_deref(), needs_roots).map_err(|BrokenCaFile| SettingsError::CaFile)
     }
 }
 
+/// A CA file has no certificate, or one that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct BrokenCaFile;
+
+/// The certificates to trust: the configured ones, else, if any are needed, the system's, else the built-in ones.
+pub(super) fn roots(ca_pem: Option<&[u8]>, needs_roots: bool) -> Result<RootCerts, BrokenCaFile> {
+    if let Some(pem) = ca_pem {
+        return configured_roots(pem);
+    }
+    if !needs_roots {
+        return Ok(RootCerts::WebPki);
+    }
+    let system = rustls_native_certs::load_native_certs();
+    for error in &system.errors {
+        log::warn!("event=webhook_roots roots=system error={}", Quoted(error));
+    }
+    if system.certs.is_empty() {
+        log::warn!("event=webhook_roots roots=built-in reason=\"the system has none\"");
+        return Ok(RootCerts::WebPki);
+    }
+    Ok(system.certs.iter().map(|der| Certificate::from_der(der).to_owned()).into())
+}
+
 /// Every certificate has to be one: ureq would leave a broken one out without a word.
-fn configured_roots(pem: &[u8]) -> Result<RootCerts, SettingsError> {
+fn configured_roots(pem: &[u8]) -> Result<RootCerts, BrokenCaFile> {
     let certificates: Vec<_> =
-        CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|_| SettingsError::CaFile)?;
+        CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|_| BrokenCaFile)?;
     let mut store = RootCertStore::empty();
     for certificate in &certificates {
-        store.add(certificate.clone()).map_err(|_| SettingsError::CaFile)?;
+        store.add(certificate.clone()).map_err(|_| BrokenCaFile)?;
     }
     if certificates.is_empty() {
-        return Err(SettingsError::CaFile);
+        return Err(BrokenCaFile);
     }
     Ok(certificates.iter().map(|der| Certificate::from_der(der).to_owned()).into())
 }
