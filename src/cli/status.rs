@@ -30,7 +30,7 @@ Example:
 /// Width of the names.
 const NAME_WIDTH: usize = 28;
 /// What is shown between head and alerts, in this order.
-const SECTIONS: [&str; 11] = [
+const SECTIONS: [&str; 12] = [
     "sessions",
     "rates",
     "latency",
@@ -41,6 +41,7 @@ const SECTIONS: [&str; 11] = [
     "calls",
     "books",
     "destinations",
+    "backup",
     "refusals",
 ];
 
@@ -150,6 +151,10 @@ fn add_lines(lines: &mut String, prefix: &str, value: &Value, hide_zero: bool) {
         return;
     };
     for (name, value) in fields {
+        // The same moment stands there as text.
+        if name.ends_with("_unix") {
+            continue;
+        }
         let name = format!("{prefix}{}", name.replace('_', " "));
         let shown = match value {
             Value::Object(_) => {

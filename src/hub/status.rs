@@ -39,6 +39,9 @@ pub struct Status {
     /// What the program writes; absent where the kernel does not count it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wear: Option<Wear>,
+    /// The backups of every night; absent where none are made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<Backups>,
     /// Refusals on all ways in, by cause.
     pub refusals: BTreeMap<String, u64>,
     /// What an operator should act upon now.
@@ -228,6 +231,37 @@ pub struct Wear {
     /// Years until the program alone has used the medium up, if it is a cheap one; absent as long.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub years_left: Option<f64>,
+}
+
+/// The backups of every night.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Backups {
+    /// When the newest was made that a trial restore proved, RFC 3339; absent if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<String>,
+    /// Its name in the folder of backups.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Its length.
+    pub bytes: u64,
+    /// Messages in it.
+    pub messages: u64,
+    /// When it was made, in seconds since 1970; 0 if there is none.
+    pub last_unix: i64,
+    /// When the next is due; absent while the clock is not known to be right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// Why there is no newer one, if it was tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Since when it is in the second place too; absent if there is no such place, or it is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copied: Option<String>,
+    /// Why it is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copy_error: Option<String>,
+    /// More than one night has none.
+    pub is_old: bool,
 }
 
 /// Something an operator should act upon.

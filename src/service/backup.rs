@@ -4,6 +4,9 @@
 //! hands its bytes out, or of a state folder on which nothing runs. It is restored into a folder beside the state folder,
 //! which then takes its name in one step: there is all of it or nothing.
 
+pub mod file;
+pub mod nightly;
+mod record;
 mod restore;
 
 use std::fs;

@@ -42,6 +42,7 @@ use crate::journal::recovery::Report;
 use crate::logfmt::Quoted;
 use crate::wire::{CloseCode, GroupName};
 use backup::RunningCopies;
+use backup::nightly::Nightly;
 use config::Config;
 use journal::{Journal, Opened};
 use state::StateFolder;
@@ -67,6 +68,7 @@ pub struct Service {
     config: Mutex<Config>,
     addresses: Addresses,
     maintenance: Maintenance,
+    nightly: Arc<Nightly>,
     journal: Arc<Journal>,
     listeners: Mutex<Vec<Task<()>>>,
     _upkeep: Vec<Task<()>>,
@@ -150,14 +152,15 @@ impl Service {
             executor.spawn(watch::deadlines(Arc::clone(&view.hub))),
             executor.spawn(watch::every_second(Arc::clone(&certificates), Arc::clone(&view))),
         ];
-        let copies = RunningCopies {
+        let copies = Arc::new(RunningCopies {
             state_dir: config.state_dir.clone(),
             journal: Arc::clone(&journal),
             access: Arc::clone(&view.access),
-        };
-        let maintenance =
-            Maintenance::start(&config.maintenance.socket, Arc::clone(&api), Some(Arc::new(copies)))
-                .map_err(|error| error.to_string())?;
+        });
+        let nightly = Arc::new(Nightly::start(Arc::clone(&copies), &config)?);
+        view.set_nightly(&nightly);
+        let maintenance = Maintenance::start(&config.maintenance.socket, Arc::clone(&api), Some(copies))
+            .map_err(|error| error.to_string())?;
         let (stop, stopped) = smol::channel::bounded(1);
         let threads = start_threads(&executor, &stopped)?;
         log::info!(
@@ -176,6 +179,7 @@ impl Service {
             config: Mutex::new(config),
             addresses,
             maintenance,
+            nightly,
             journal,
             listeners: Mutex::new(listeners),
             _upkeep: upkeep,
@@ -219,6 +223,7 @@ impl Service {
             has_result_webhook,
         );
         self.journal.reconfigure(&config);
+        self.nightly.reconfigure(&config);
         access.put_in_force();
         view.tcp.set_settings(settings::tcp(&config));
         view.tcp.admission.set_limits(settings::session_limits(&config));
@@ -245,6 +250,7 @@ impl Service {
         wait(GOODBYE_GRACE, is_quiet);
         self.view.webhooks.pool().stop(GOODBYE_GRACE);
         drop(self.maintenance);
+        drop(self.nightly);
         self.journal.stop();
         self.stop.close();
         for thread in lock(&self.threads).drain(..) {

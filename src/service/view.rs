@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::backup::nightly::Nightly;
 use super::config::Config;
 use super::destinations::{self, CentralWay};
 use super::journal::{Health, Journal};
@@ -23,7 +24,7 @@ use crate::hub::backend::{Backend, ObjectView, Pending, Presence};
 use crate::hub::commands::{CommandRefusal, NewCommand};
 use crate::hub::durable::NeverDurable;
 use crate::hub::seen::Seen;
-use crate::hub::status::{Alert, Books, Calls, Certificate, Disk, Queue, Rates, Sessions, Status};
+use crate::hub::status::{Alert, Backups, Books, Calls, Certificate, Disk, Queue, Rates, Sessions, Status};
 use crate::hub::{CallAnswer, Hub, lock};
 use crate::journal::stamp::MessageId;
 use crate::router::access::{AccessEntry, AccessList};
@@ -45,6 +46,8 @@ pub struct View {
     pub(super) webhooks: Arc<Webhooks>,
     /// Set once the API is there; it holds this view itself.
     api: OnceLock<(Weak<Api>, Arc<Mutex<Server>>)>,
+    /// Set once there are backups; it holds the journal, as this does.
+    nightly: OnceLock<Weak<Nightly>>,
     facts: Mutex<Facts>,
     started: Instant,
     is_draining: AtomicBool,
@@ -130,6 +133,7 @@ impl View {
             udp,
             webhooks,
             api: OnceLock::new(),
+            nightly: OnceLock::new(),
             facts: Mutex::new(Facts::new(config)),
             started: Instant::now(),
             is_draining: AtomicBool::new(false),
@@ -141,6 +145,11 @@ impl View {
     /// Adds the API, once it is there.
     pub fn set_api(&self, api: &Arc<Api>, server: &Arc<Mutex<Server>>) {
         let _only_once = self.api.set((Arc::downgrade(api), Arc::clone(server)));
+    }
+
+    /// Adds the backups of every night, once they are made.
+    pub fn set_nightly(&self, nightly: &Arc<Nightly>) {
+        let _only_once = self.nightly.set(Arc::downgrade(nightly));
     }
 
     /// Takes up a changed configuration.
@@ -203,6 +212,7 @@ impl View {
         journal: &Health,
         disk: &Disk,
         webhooks: &Counters,
+        backup: Option<&Backups>,
     ) -> Vec<Alert> {
         let facts = lock(&self.facts);
         let weak: Vec<_> =
@@ -265,6 +275,7 @@ impl View {
         if disk.total > 0 && (disk.total - disk.free) * 100 >= disk.total * facts.disk_percent {
             up.push(("disk", "the disk of state_dir is nearly full: make room on it".to_owned()));
         }
+        up.extend(backup.into_iter().flat_map(backup_alerts));
         for (name, counters) in
             [("request_webhook", webhooks.request), ("telemetry_webhook", webhooks.telemetry)]
         {
@@ -300,6 +311,21 @@ fn add_webhook(all: &mut BTreeMap<String, u64>, name: &str, webhook: &WebhookCou
     ] {
         all.insert(format!("webhook_{name}.{cause}"), count);
     }
+}
+
+/// What is wrong with the backups of every night.
+fn backup_alerts(backup: &Backups) -> impl Iterator<Item = (&'static str, String)> {
+    let failed = match (&backup.error, backup.is_old) {
+        (Some(why), _) => Some(format!("the nightly backup failed: {why}")),
+        (None, true) => Some(
+            "no backup was made for two nights: keep the machine running at [backup] at, and its clock right"
+                .to_owned(),
+        ),
+        (None, false) => None,
+    };
+    let copy =
+        backup.copy_error.as_ref().map(|why| format!("the newest backup is not in its second place: {why}"));
+    failed.map(|why| ("backup", why)).into_iter().chain(copy.map(|why| ("backup_copy", why)))
 }
 
 fn object_view(router: &Router, seen: &Seen, uid: Uid, entry: &AccessEntry) -> ObjectView {
@@ -376,6 +402,7 @@ impl Backend for View {
         let webhooks = self.webhooks.pool().counters();
         let health = self.journal.health();
         let commands = self.hub.waiting_commands() as u64;
+        let backup = self.nightly.get().and_then(Weak::upgrade).map(|nightly| nightly.status());
         let mut status = self.hub.look(|router, _, central| {
             let counts = router.counts();
             let (live, kept) = router.session_counts();
@@ -400,7 +427,8 @@ impl Backend for View {
                 },
                 books: Books::of(central.books()),
                 refusals: self.refusals(router, &webhooks),
-                alerts: self.alerts(router.access(), &queue, &health, &disk, &webhooks),
+                alerts: self.alerts(router.access(), &queue, &health, &disk, &webhooks, backup.as_ref()),
+                backup: backup.clone(),
                 disk,
                 queue,
                 ..Status::default()

@@ -17,7 +17,7 @@ use iotsocketd::hub::commands::{CommandRefusal, NewCommand};
 use iotsocketd::hub::history::{History, Kind, MessageId, MessageView, State};
 use iotsocketd::hub::latency::Meters;
 use iotsocketd::hub::status::{
-    Alert, Books, Calls, Certificate, Destination, Disk, Queue, Rates, Sessions, Status, Wear,
+    Alert, Backups, Books, Calls, Certificate, Destination, Disk, Queue, Rates, Sessions, Status, Wear,
 };
 use iotsocketd::net::AllowFrom;
 use iotsocketd::wire::{AclItem, AuthKey, Format, GroupName, Uid};
@@ -150,6 +150,16 @@ impl Backend for Hub {
                 written_per_day_bytes: Some(19_707_000),
                 life_used_percent: Some(10),
                 years_left: Some(42.4),
+            }),
+            backup: Some(Backups {
+                last: Some("2026-11-22T03:15:07Z".to_owned()),
+                file: Some("nightly-0badcafe-20261122T031507Z.iotsbackup".to_owned()),
+                bytes: 412_000_000,
+                messages: 2_000_123,
+                last_unix: 1_795_317_307,
+                next: Some("2026-11-23T03:15:00Z".to_owned()),
+                copy_error: Some("[backup] copy_to /mnt/stick: is not there: mount it".to_owned()),
+                ..Backups::default()
             }),
             refusals: [("api.key", 3), ("sessions.login", 1412), ("router.rate_exceeded", 0)]
                 .map(|(cause, count)| (cause.to_owned(), count))

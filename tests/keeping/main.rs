@@ -7,6 +7,8 @@ mod support;
 
 mod archived;
 mod backup;
+mod nightly;
+mod shelf;
 mod stopped;
 
 use std::fs;

@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Display, Write};
 
-use crate::hub::status::{Destination, Latency, Status};
+use crate::hub::status::{Backups, Destination, Latency, Status};
 
 /// The exposition of one snapshot.
 pub fn text(status: &Status) -> String {
@@ -114,7 +114,31 @@ fn rest(out: &mut String, status: &Status) -> fmt::Result {
     }
     let life = "iotsocketd_medium_life_used_percent";
     family(out, life, "gauge", "How much of its life the medium says is used.")?;
-    used.map_or(Ok(()), |percent| sample(out, life, &[], percent))
+    used.map_or(Ok(()), |percent| sample(out, life, &[], percent))?;
+    backups(out, status.backup.as_ref())
+}
+
+fn backups(out: &mut String, backup: Option<&Backups>) -> fmt::Result {
+    let Some(backup) = backup else { return Ok(()) };
+    gauge(
+        out,
+        "iotsocketd_backup_timestamp_seconds",
+        "When the newest proven backup was made, in seconds since 1970; 0 if there is none.",
+        u64::try_from(backup.last_unix).unwrap_or(0),
+    )?;
+    gauge(out, "iotsocketd_backup_bytes", "Its length.", backup.bytes)?;
+    gauge(
+        out,
+        "iotsocketd_backup_failed",
+        "Whether the last attempt to make a newer one failed.",
+        u64::from(backup.error.is_some()),
+    )?;
+    gauge(
+        out,
+        "iotsocketd_backup_copy_failed",
+        "Whether the last attempt to copy it to its second place failed.",
+        u64::from(backup.copy_error.is_some()),
+    )
 }
 
 fn destinations(out: &mut String, all: &[Destination]) -> fmt::Result {
@@ -199,6 +223,7 @@ mod tests {
             Destination { name: "central".to_owned(), state: "up", waiting: 5, ..Default::default() };
         status.destinations.push(central);
         status.certificate = Some(Certificate { not_after: String::new(), days_left: -2 });
+        status.backup = Some(Backups::default());
         status.wear = Some(Wear { life_used_percent: Some(10), ..Wear::default() });
         status
     }

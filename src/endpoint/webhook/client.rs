@@ -190,7 +190,7 @@ impl Client {
     }
 }
 
-fn failure_of_status(status: StatusCode) -> Failure {
+pub(super) fn failure_of_status(status: StatusCode) -> Failure {
     if status.is_redirection() {
         Failure::Redirect(status.as_u16())
     } else {
@@ -198,7 +198,7 @@ fn failure_of_status(status: StatusCode) -> Failure {
     }
 }
 
-fn failure_of(error: Error) -> Failure {
+pub(super) fn failure_of(error: Error) -> Failure {
     use std::io::ErrorKind;
     match error {
         Error::HostNotFound => Failure::Resolve,

@@ -14,6 +14,7 @@ mod network;
 mod pool;
 mod settings;
 mod signed;
+mod upload;
 
 use core::fmt;
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub use link::Webhooks;
 pub use pool::Pool;
 pub use settings::{Settings, SettingsError};
 pub use signed::{Secrets, Signed, SignedClient};
+pub use upload::upload;
 
 use crate::delivery::lanes;
 use crate::wire::Format;

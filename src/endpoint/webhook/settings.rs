@@ -108,15 +108,20 @@ pub(super) fn roots(ca_pem: Option<&[u8]>, needs_roots: bool) -> Result<RootCert
     if !needs_roots {
         return Ok(RootCerts::WebPki);
     }
+    Ok(system_roots())
+}
+
+/// The certificates that the system trusts; the built-in ones if it has none.
+pub(super) fn system_roots() -> RootCerts {
     let system = rustls_native_certs::load_native_certs();
     for error in &system.errors {
         log::warn!("event=webhook_roots roots=system error={}", Quoted(error));
     }
     if system.certs.is_empty() {
         log::warn!("event=webhook_roots roots=built-in reason=\"the system has none\"");
-        return Ok(RootCerts::WebPki);
+        return RootCerts::WebPki;
     }
-    Ok(system.certs.iter().map(|der| Certificate::from_der(der).to_owned()).into())
+    system.certs.iter().map(|der| Certificate::from_der(der).to_owned()).into()
 }
 
 /// Every certificate has to be one: ureq would leave a broken one out without a word.

@@ -66,6 +66,15 @@ impl Url {
         &self.0
     }
 
+    /// The URL of something in the folder that this one names; the query stays.
+    pub fn below(&self, name: &str) -> Result<Uri, String> {
+        let query = self.0.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let mut parts = self.0.clone().into_parts();
+        let path = format!("{}{name}{query}", self.0.path());
+        parts.path_and_query = Some(path.parse().map_err(|_| "no URL can name it".to_owned())?);
+        Uri::from_parts(parts).map_err(|_| "no URL can name it".to_owned())
+    }
+
     /// Whether it is sent without TLS to another machine, for all between to read.
     pub fn is_exposed(&self) -> bool {
         let host = self.0.host().unwrap_or_default().trim_matches(['[', ']']);
@@ -336,6 +345,13 @@ mod tests {
             let sentence = exposed(wrong).unwrap_err();
             assert!(!sentence.contains("secret"), "{sentence}");
         }
+    }
+
+    #[test]
+    fn a_file_in_a_folder_has_its_name_before_the_query() {
+        let below = |text| Url::parse(text).unwrap().below("a.b").unwrap().to_string();
+        assert_eq!(below("https://host/backups/"), "https://host/backups/a.b");
+        assert_eq!(below("https://host:1/b/?sig=x%2F"), "https://host:1/b/a.b?sig=x%2F");
     }
 
     #[test]

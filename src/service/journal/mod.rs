@@ -193,6 +193,11 @@ impl Journal {
         self.shared.newest.get().catalog.clone()
     }
 
+    /// The wall clock in microseconds since 1970, if it is right.
+    pub fn right_us(&self) -> Option<i64> {
+        self.shared.clock.right_us()
+    }
+
     /// Takes up a changed configuration.
     pub fn reconfigure(&self, config: &Config) {
         self.shared.clock.set_trust(config.time.trust);

@@ -1,12 +1,12 @@
 // The program and what it stands on: certificate, disk, flash, and whatever else the snapshot tells.
 
 import { facts, h, meter, renew } from "./dom.js";
-import { bytes, day, number, percent, span } from "./format.js";
+import { bytes, day, moment, number, percent, span } from "./format.js";
 import { t } from "./words.js";
 
 /** Parts of the snapshot that this page or another one shows. */
 const SHOWN = new Set(["version", "environment", "uptime_seconds", "ready", "sessions", "rates", "latency", "queue",
-  "disk", "calls", "books", "destinations", "certificate", "wear", "refusals", "alerts"]);
+  "disk", "calls", "books", "destinations", "certificate", "wear", "backup", "refusals", "alerts"]);
 const YEARS_MAX = 100;
 
 const kind = (share) => (share >= 0.9 ? "bad" : share >= 0.75 ? "warn" : "good");
@@ -40,6 +40,20 @@ function wear(state) {
   ];
 }
 
+function backup(state) {
+  if (!state) return missing();
+  const problem = (text) => [t("backup_failed"), h("span", { class: "problem", lang: "en" }, text)];
+  const size = () => t("backup_size", number(state.messages), bytes(state.bytes));
+  return facts([
+    [t("backup_last"), state.last ? moment(state.last) : t("backup_none")],
+    state.last && [t("backup_holds"), size()],
+    [t("backup_next"), state.next ? moment(state.next) : t("backup_clock")],
+    state.copied && [t("backup_copied"), moment(state.copied)],
+    state.error && problem(state.error),
+    state.copy_error && problem(state.copy_error),
+  ].filter(Boolean));
+}
+
 /** Values that this page knows nothing of, by their names. */
 function plain(value, name = "") {
   if (value === null || typeof value !== "object") {
@@ -65,6 +79,7 @@ function content(status) {
     card(t("state_disk"), disk?.total ? space("", disk.total - disk.free, disk.total) : missing(),
       queue?.limit ? space(t("queue"), queue.bytes, queue.limit) : null),
     card(t("wear"), wear(status.wear)),
+    card(t("backup"), backup(status.backup)),
     Object.keys(rest).length > 0 ? card(t("more"), facts(plain(rest))) : "",
   ].flat();
 }
