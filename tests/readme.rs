@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::Command;
 
 use iotsocketd::service::config::Config;
@@ -67,6 +69,12 @@ fn every_command_line_is_one_that_the_help_knows() {
 fn every_toml_block_loads() {
     let folder = tempfile::tempdir().unwrap();
     program(&["init", folder.path().to_str().unwrap()]);
+    // What the blocks name beside what `init` makes.
+    for (name, text) in [("fleet.json", "{}"), ("fleet.password", "sesame")] {
+        let mut file = fs::File::options();
+        let file = file.write(true).create_new(true).mode(0o600).open(folder.path().join(name));
+        file.unwrap().write_all(text.as_bytes()).unwrap();
+    }
     for block in blocks("toml") {
         // A configuration of its own: a block may name the groups that the shipped file has.
         let path = folder.path().join("block.toml");

@@ -173,6 +173,9 @@ fn describe(message: &Shown<'_>) -> String {
         if let Some(reason) = &event.reason {
             let _written = write!(out, "  {}", harmless(reason));
         }
+        if let Some(id) = &event.id {
+            let _written = write!(out, "  kept as {}", harmless(id));
+        }
     }
     let lines: Vec<_> = out.lines().map(str::trim_end).collect();
     lines.join("\n").trim_end().to_owned()

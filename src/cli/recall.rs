@@ -170,6 +170,8 @@ pub(super) struct Event {
     pub to: Option<String>,
     pub attempt: Option<u32>,
     pub reason: Option<String>,
+    /// The record that was made of it.
+    pub id: Option<String>,
 }
 
 /// Reads an answer.

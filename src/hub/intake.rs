@@ -76,11 +76,15 @@ pub enum Receipt {
     Quarantined(MessageId),
     /// The rules of its object's group are against it; why, as a sentence for the sender.
     Refused(Cow<'static, str>),
+    /// Its object sends more than the rate of this group.
+    TooFast(GroupName),
 }
 
 /// Why nothing was taken. The network should try again later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IntakeError {
+    /// It is still being read what came before the start.
+    Starting,
     /// Too much waits to be written.
     Busy,
     /// The journal is full, and new messages are refused.
@@ -92,6 +96,7 @@ pub enum IntakeError {
 impl fmt::Display for IntakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Starting => "it is not known yet what came before the start: try again",
             Self::Busy => "too many messages wait to be written: try again",
             Self::Full => "the journal is full: try again when something was delivered",
             Self::ReadOnly => "the journal cannot be written: try again when it was repaired",

@@ -13,6 +13,7 @@ pub mod durable;
 pub mod file_stamp;
 pub mod history;
 mod http_call;
+pub mod ingesting;
 pub mod intake;
 mod keeping;
 pub mod latency;
@@ -81,6 +82,7 @@ struct Core {
     connections: HashMap<ConnectionId, Arc<Outbox>>,
     slots: HashMap<Ticket, Arc<Slot>>,
     seen: seen::Seen,
+    ingest: ingesting::IngestDesk,
     last_id: u64,
     /// The moment for which the timer task sleeps; `None`: it waits to be told.
     timer_armed: Option<Instant>,
@@ -137,6 +139,7 @@ impl Hub {
                 connections: HashMap::new(),
                 slots: HashMap::new(),
                 seen: seen::Seen::default(),
+                ingest: ingesting::IngestDesk::default(),
                 last_id: 0,
                 timer_armed: None,
                 timer_waker: None,

@@ -24,6 +24,7 @@ mod encoding;
 mod fields;
 mod formats;
 mod kept;
+mod link;
 mod outcome;
 mod rate;
 mod request;
@@ -34,6 +35,7 @@ mod time;
 
 pub use encoding::base64;
 pub use kept::Kept;
+pub use link::Link;
 pub use outcome::{Fault, Flag, Malformed, Mapped, Outcome, Unmapped};
 pub use rate::Allowance;
 pub use request::{HEADERS, Request};

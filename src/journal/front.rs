@@ -111,8 +111,36 @@ impl Front {
         self.takes = takes;
     }
 
+    /// What is taken now.
+    pub fn takes(&self) -> Takes {
+        self.takes
+    }
+
     /// Appends a message and gives its number.
     pub fn append(&mut self, message: Message<'_>, now: Stamp) -> Result<Seq, Refused> {
+        self.append_within(message, now, self.bounds.pending_max, self.start.batch_max)
+    }
+
+    /// Appends a message and, committed together with it, one more: both or none. Gives the number of the first.
+    pub fn append_with(
+        &mut self,
+        message: Message<'_>,
+        beside: Message<'_>,
+        now: Stamp,
+    ) -> Result<Seq, Refused> {
+        let seq = self.append(message, now)?;
+        // Small, and in the batch that was just appended to, however full that is.
+        self.append_within(beside, now, usize::MAX, usize::MAX)?;
+        Ok(seq)
+    }
+
+    fn append_within(
+        &mut self,
+        message: Message<'_>,
+        now: Stamp,
+        pending_max: usize,
+        batch_max: usize,
+    ) -> Result<Seq, Refused> {
         match self.takes {
             Takes::Everything => {}
             Takes::Essentials if message.via == record::Via::Local => {}
@@ -120,7 +148,7 @@ impl Front {
             Takes::Nothing => return Err(Refused::ReadOnly),
         }
         let record = Record::Message(message);
-        let stamp = self.push(&record, now, self.bounds.pending_max, self.start.batch_max)?;
+        let stamp = self.push(&record, now, pending_max, batch_max)?;
         let seq = self.next_seq;
         self.next_seq += 1;
         if let Record::Message(message) = record {
@@ -363,6 +391,20 @@ mod tests {
         assert_eq!(front.pending_batches(), 2);
         assert_eq!(front.take_batch().unwrap().head.records, 4);
         assert_eq!(front.take_batch().unwrap().head.records, 1);
+    }
+
+    #[test]
+    fn a_message_and_the_one_beside_it_are_in_one_batch_however_full_it_is() {
+        let mut front = Front::new(START, BOUNDS);
+        for len in [0, 950, 1000, 3990, 10_000] {
+            let seq = front
+                .append_with(message("o", "g", &vec![0; len]), message("", "g", b"x"), at(0, 0))
+                .unwrap();
+            assert_eq!(&*front.get(seq + 1).unwrap().message.payload, b"x");
+            let batch = front.take_batch().unwrap();
+            assert_eq!((batch.head.first_seq, batch.head.numbered), (seq, 2), "{len}");
+            front.committed(&batch);
+        }
     }
 
     #[test]

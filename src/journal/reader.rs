@@ -12,7 +12,7 @@ use super::catalog::{self, Catalog, SegmentInfo};
 use super::error::JournalError;
 use super::index::{self, Block, IndexBuilder};
 use super::medium::{FileId, Medium, MediumError};
-use super::record::{Kind, Message, Raw, Record, Records};
+use super::record::{Kind, Message, Raw, Record, Records, Via};
 use super::recovery::Damage;
 use super::scan::{Found, Scanner};
 use super::segment::{BatchHead, DATA_START};
@@ -49,9 +49,11 @@ pub struct Query {
     pub groups: Vec<GroupName>,
     /// Of these kinds.
     pub kinds: Vec<Kind>,
+    /// That came in this way.
+    pub via: Option<Via>,
     /// How many at most.
     pub limit: usize,
-    /// Stop when their payloads have so many bytes together; one is always given.
+    /// Stop when their payloads, and what networks say about them, have so many bytes together; one is always given.
     pub bytes_max: usize,
     /// Which first.
     pub order: Order,
@@ -68,6 +70,7 @@ impl Query {
             uid: None,
             groups: Vec::new(),
             kinds: Vec::new(),
+            via: None,
             limit: 100,
             bytes_max: 1 << 20,
             order: Order::OldestFirst,
@@ -144,10 +147,11 @@ impl<M: Medium> Reader<M> {
         Ok(self.read(catalog, &query)?.messages.pop())
     }
 
-    /// The message with this id, if it is one of this journal's and still there.
+    /// The record with this id, or that stands in for the message with this id, if it is one of this journal's and still
+    /// there.
     pub fn get_by_id(&mut self, catalog: &Catalog, id: MessageId) -> Result<Option<Stored>, JournalError> {
         let Some(seq) = id.seq(catalog.journal) else { return Ok(None) };
-        Ok(self.get(catalog, seq)?.filter(|stored| stored.id(catalog.journal) == id))
+        Ok(self.get(catalog, seq)?.filter(|stored| stored.id(catalog.journal) == id.of_message()))
     }
 
     /// Reads what is wanted of a segment; whether the page is full.
@@ -191,7 +195,8 @@ impl<M: Medium> Reader<M> {
                     });
                     return Ok(true);
                 }
-                page.bytes += stored.message.payload.len();
+                let network = stored.message.network.as_ref().map_or(0, |network| network.len());
+                page.bytes += stored.message.payload.len() + network;
                 page.messages.push(stored);
             }
         }
@@ -348,7 +353,8 @@ fn wanted(seq: Seq, raw: &Raw<'_>, head: &BatchHead, catalog: &Catalog, query: &
     let Some(Record::Message(message)) = raw.decode() else { return None };
     let in_groups = query.groups.is_empty() || query.groups.contains(&message.group);
     let in_kinds = query.kinds.is_empty() || query.kinds.contains(&message.kind);
-    (in_groups && in_kinds).then(|| Stored {
+    let is_via = query.via.is_none_or(|via| via == message.via);
+    (in_groups && in_kinds && is_via).then(|| Stored {
         seq,
         boot: head.boot,
         stamp,

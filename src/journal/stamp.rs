@@ -38,16 +38,18 @@ impl Stamp {
 
 /// Bits of the journal's own number in an id.
 const TAG_BITS: u32 = 26;
-/// Bits of the sequence number in an id: 2^48 messages are 8 years at a million a second.
-const SEQ_BITS: u32 = 48;
+/// Bits of the sequence number in an id: 2^47 messages are 4 years at a million a second.
+const SEQ_BITS: u32 = 47;
 const SEQ_MAX: u64 = (1 << SEQ_BITS) - 1;
+/// The bit above the sequence number: set in the id of a record that stands in for its message.
+const BESIDE: u128 = 1 << 75;
 const TAG_MASK: u32 = (1 << TAG_BITS) - 1;
 
 /// The id of a message: a UUIDv7 that is computed, not stored.
 ///
-/// It consists of the record's first time (48 bits of milliseconds), the version, 12 bits of the sequence number, the
-/// variant, its other 36 bits, and 26 bits of the journal's own random number. So it leads back to its record, ids of
-/// one journal are in order of insertion, and two journals hardly ever give the same one.
+/// It consists of the record's first time (48 bits of milliseconds), the version, a bit that is zero, 11 bits of the
+/// sequence number, the variant, its other 36 bits, and 26 bits of the journal's own random number. So it leads back to its
+/// record, ids of one journal are in order of insertion, and two journals hardly ever give the same one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageId(u128);
 
@@ -67,9 +69,20 @@ impl MessageId {
         let version = self.0 >> 76 & 0xf;
         let variant = self.0 >> 62 & 0b11;
         let tag = u32::try_from(self.0 & u128::from(TAG_MASK)).ok()?;
-        let high = u64::try_from(self.0 >> 64 & 0xfff).ok()?;
+        let high = u64::try_from(self.of_message().0 >> 64 & 0xfff).ok()?;
         let low = u64::try_from(self.0 >> TAG_BITS & ((1 << 36) - 1)).ok()?;
         (version == 7 && variant == 0b10 && tag == journal.tag()).then_some(high << 36 | low)
+    }
+
+    /// The id of the record that stands in for a message which got its id before it could be one: the same with the bit
+    /// that is zero else.
+    pub fn beside(self) -> Self {
+        Self(self.0 | BESIDE)
+    }
+
+    /// The id of the message that the record stands for: its own, unless it stands in for another.
+    pub fn of_message(self) -> Self {
+        Self(self.0 & !BESIDE)
     }
 
     /// Reads the form that [`fmt::Display`] writes, hex digits of either case.
@@ -138,6 +151,16 @@ mod tests {
         let id = MessageId::new(0x0193_0a2b_4c5d * 1000 + 999, 1, JOURNAL).to_string();
         assert_eq!(&id[..15], "01930a2b-4c5d-7");
         assert!(matches!(id.as_bytes()[19], b'8' | b'9' | b'a' | b'b'));
+    }
+
+    #[test]
+    fn a_record_beside_its_message_has_an_id_of_its_own() {
+        for seq in [1, SEQ_MAX] {
+            let id = MessageId::new(1_795_300_000_123_456, seq, JOURNAL);
+            assert_ne!(id.beside(), id);
+            assert_eq!((id.of_message(), id.beside().of_message()), (id, id));
+            assert_eq!(id.beside().seq(JOURNAL), Some(seq));
+        }
     }
 
     #[test]

@@ -67,7 +67,7 @@ counts! {
     TelemetryWrongToken => "telemetry_wrong_token",
     /// Datagrams from a network that is not allowed.
     TelemetryWrongSource => "telemetry_wrong_source",
-    /// Datagrams of an object whose group may not send telemetry.
+    /// Telemetry of an object whose group may not send any.
     TelemetryNotAllowed => "telemetry_not_allowed",
     /// Payloads longer than the group's limit.
     PayloadTooLarge => "payload_too_large",

@@ -10,7 +10,8 @@
 //! back through [`Router::restore`].
 //!
 //! One file a concern: `login` (sessions begin, pass over, end), `calls` (requests to objects, and what both
-//! directions share), `requests` (those of objects), `telemetry` (tokens and datagrams), `presence` (where
+//! directions share), `requests` (those of objects), `telemetry` (tokens and datagrams), `ingested` (what partner networks
+//! bring), `presence` (where
 //! transmissions for a peer go), `timers`, `recording` (which calls the journal does not know as they are), `restore`,
 //! `ended` (what is told of calls for the record).
 
@@ -20,6 +21,7 @@ mod count;
 mod effects;
 mod ended;
 mod facts;
+mod ingested;
 mod login;
 mod presence;
 mod recording;
@@ -42,6 +44,7 @@ pub use count::{Count, Counts};
 pub use effects::{Answer, CentralSession, Effects, LoginRefusal, WebhookRefusal, WebhookRequest};
 pub use ended::{AccessChange, AskedBy, CallEnd, CallRecords, Outcome, Side};
 pub use facts::{About, CallChange, Fact, PendingCall, Restored, RestoredSession, RestoredToken, Waits, Way};
+use ingested::Allowances;
 use presence::Presence;
 pub use presence::{Queued, Tag};
 use recording::{Listed, Noted, Recording};
@@ -250,6 +253,7 @@ pub struct Router {
     counts: Counts,
     last_serial: Serial,
     recording: Recording,
+    ingested: Allowances,
 }
 
 impl Router {
@@ -267,6 +271,7 @@ impl Router {
             counts: Counts::default(),
             last_serial: 0,
             recording: Recording::default(),
+            ingested: Allowances::default(),
         }
     }
 

@@ -36,6 +36,7 @@ use crate::endpoint::webhook::Webhooks;
 use crate::hub::access_keeper::AccessKeeper;
 use crate::hub::backend::Backend;
 use crate::hub::file_stamp::stamp;
+use crate::hub::ingesting::HubIntake;
 use crate::hub::status::Status;
 use crate::hub::{Hub, access_file, lock};
 use crate::journal::recovery::Report;
@@ -132,7 +133,11 @@ impl Service {
         let view = View::new(hub, Arc::clone(&journal), access, tcp, udp, webhooks, &config);
         let view = Arc::new(view);
         let api = Api::new(Arc::clone(&view) as Arc<dyn Backend>, settings::api(&config));
-        let api = Arc::new(api.with_history(Arc::new(journal.records())));
+        let api = api.with_history(Arc::new(journal.records()));
+        let api = Arc::new(api.with_intake(Arc::new(HubIntake::new(&view.hub))));
+        if !config.ingest.is_empty() {
+            journal.look_back()?;
+        }
 
         let executor = Arc::new(Executor::new());
         let server = Server::start(
@@ -228,6 +233,9 @@ impl Service {
         view.tcp.set_settings(settings::tcp(&config));
         view.tcp.admission.set_limits(settings::session_limits(&config));
         view.udp.set_max_datagram(config.telemetry.max_datagram);
+        if !config.ingest.is_empty() {
+            self.journal.look_back()?;
+        }
         self.api.set_settings(settings::api(&config));
         lock(&self.server).set_limits(settings::api_limits(&config));
         view.set_facts(&config);

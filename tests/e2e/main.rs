@@ -9,6 +9,7 @@ mod support;
 
 mod access;
 mod bad_input;
+mod ingest;
 mod operation;
 mod queued;
 mod sessions;

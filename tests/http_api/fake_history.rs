@@ -160,22 +160,8 @@ impl History for FakeHistory {
         if let Some(message) = &mut found {
             let (time_us, to) = (message.time_us, Some("central".to_owned()));
             message.trace = Some(vec![
-                TraceEvent {
-                    time_us,
-                    event: Outcome::Received,
-                    to: None,
-                    attempt: None,
-                    reason: None,
-                    answer: None,
-                },
-                TraceEvent {
-                    time_us,
-                    event: Outcome::Sent,
-                    to,
-                    attempt: Some(2),
-                    reason: None,
-                    answer: None,
-                },
+                TraceEvent::new(Outcome::Received, time_us),
+                TraceEvent { to, attempt: Some(2), ..TraceEvent::new(Outcome::Sent, time_us) },
             ]);
         }
         let result = inner.failure.clone().map_or(Ok(found), Err);

@@ -17,7 +17,7 @@ struct Inner {
     taken: Vec<(String, Arrival)>,
     seen: Seen<MessageId>,
     failure: Option<IntakeError>,
-    refusal: Option<&'static str>,
+    refusal: Option<Receipt>,
     is_held: bool,
     wakers: Vec<Waker>,
 }
@@ -38,8 +38,8 @@ impl FakeIntake {
     }
 
     /// From now on every message is against the rules of its group.
-    pub fn refuse(&self, sentence: &'static str) {
-        self.0.lock().unwrap().refusal = Some(sentence);
+    pub fn refuse(&self, receipt: Receipt) {
+        self.0.lock().unwrap().refusal = Some(receipt);
     }
 
     /// From now on nothing gets to flash.
@@ -66,8 +66,8 @@ impl FakeIntake {
 
 impl Inner {
     fn take(&mut self, source: &str, arrival: Arrival) -> Receipt {
-        if let Some(sentence) = self.refusal {
-            return Receipt::Refused(sentence.into());
+        if let Some(receipt) = &self.refusal {
+            return receipt.clone();
         }
         let next = id(self.taken.len() as u64 + 1);
         let dedup = match &arrival {

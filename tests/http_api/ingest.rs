@@ -9,7 +9,7 @@ use iotsocketd::endpoint::http::Cause;
 use iotsocketd::endpoint::http::api::Settings;
 use iotsocketd::endpoint::http::auth::{Keys, Right};
 use iotsocketd::endpoint::http::ingest::{Door, Doors};
-use iotsocketd::hub::intake::{Arrival, IntakeError, QUARANTINE_MAX};
+use iotsocketd::hub::intake::{Arrival, IntakeError, QUARANTINE_MAX, Receipt};
 use iotsocketd::ingest::{Mapped, NetworkFormat, Objects, Source};
 use iotsocketd::wire::{AuthKey, Format, GroupName};
 use serde_json::{Value, json};
@@ -114,9 +114,12 @@ fn nothing_is_answered_before_it_is_on_flash() {
 #[test]
 fn an_intake_that_takes_nothing_asks_to_try_again() {
     let world = ingesting();
-    for (failure, seconds) in
-        [(IntakeError::Busy, "1"), (IntakeError::Full, "30"), (IntakeError::ReadOnly, "30")]
-    {
+    for (failure, seconds) in [
+        (IntakeError::Starting, "1"),
+        (IntakeError::Busy, "1"),
+        (IntakeError::Full, "30"),
+        (IntakeError::ReadOnly, "30"),
+    ] {
         world.intake.fail(Some(failure));
         let answered = bring(&world, "plain", &body("o1"));
         assert_eq!((answered.status, answered.headers["retry-after"].as_str()), (503, seconds));
@@ -125,7 +128,7 @@ fn an_intake_that_takes_nothing_asks_to_try_again() {
     }
     world.intake.fail(None);
     assert_eq!(bring(&world, "plain", &body("o1")).status, 200);
-    assert_eq!(world.api.refusals.get(Cause::Storage), 6);
+    assert_eq!(world.api.refusals.get(Cause::Storage), 8);
 }
 
 #[test]
@@ -335,10 +338,17 @@ fn more_than_a_source_s_rate_is_put_off() {
 #[test]
 fn the_rules_of_a_group_are_told() {
     let world = ingesting();
-    world.intake.refuse("the payload is longer than 10 bytes, the most of its group");
+    world
+        .intake
+        .refuse(Receipt::Refused("the payload is longer than 10 bytes, the most of its group".into()));
     let answered = bring(&world, "plain", &body("o1"));
     assert_eq!(answered.status, 422);
     assert!(answered.error().contains("10 bytes"));
     let batch = bring(&world, "plain", &format!("[{0},{0}]", body("o1")));
     assert!(parsed(&batch)["results"][1]["error"].is_string());
+    world.intake.refuse(Receipt::TooFast(group("Devices")));
+    let late = bring(&world, "plain", &body("o1"));
+    assert_eq!((late.status, late.headers["retry-after"].as_str()), (429, "1"));
+    assert!(late.error().contains("Devices"));
+    assert_eq!((world.api.refusals.get(Cause::Group), world.api.refusals.get(Cause::Rate)), (1, 1));
 }

@@ -291,6 +291,12 @@ impl Ingest {
                 self.notes.note(Note::Refused, &"none", &sentence);
                 return Err(ApiError::new(Cause::Group, 422, sentence));
             }
+            Receipt::TooFast(group) => {
+                let sentence =
+                    format!("more than the group `{group}` may send of one object: try again later");
+                self.notes.note(Note::Refused, &"none", &sentence);
+                return Err(ApiError::new(Cause::Rate, 429, sentence).with_header("retry-after", "1"));
+            }
         };
         if let Some((fault, sentence)) = unmapped {
             self.notes.note(Note::Unmapped(fault), &"none", &sentence);
@@ -361,7 +367,7 @@ fn group(source: &Source, key: &ApiKey, listed: Option<GroupName>) -> Result<Gro
 
 fn not_taken(error: IntakeError) -> ApiError {
     let seconds = match error {
-        IntakeError::Busy => "1",
+        IntakeError::Starting | IntakeError::Busy => "1",
         IntakeError::Full | IntakeError::ReadOnly => "30",
     };
     ApiError::new(Cause::Storage, 503, error.to_string()).with_header("retry-after", seconds)

@@ -86,6 +86,13 @@ impl TraceEvent {
                 write!(out, ",\"code\":{},\"format\":\"{}\",\"payload\":", answer.code, given.name());
             write_on_one_line(out, given, &answer.data);
         }
+        if let Some(beside) = &self.beside {
+            let _written = write!(out, ",\"id\":\"{}\"", beside.id);
+            if let Some(network) = &beside.network {
+                out.push_str(",\"network\":");
+                write_on_one_line(out, Format::Json, network);
+            }
+        }
         out.push('}');
     }
 }
@@ -165,12 +172,10 @@ mod tests {
         full.source = Some("net\"1".to_owned());
         full.network = Some(b"{\"port\":\n2}".to_vec());
         let event = |event, to: Option<&str>, attempt, reason: Option<&str>| TraceEvent {
-            time_us: 1_000_000,
-            event,
             to: to.map(str::to_owned),
             attempt,
             reason: reason.map(str::to_owned),
-            answer: None,
+            ..TraceEvent::new(event, 1_000_000)
         };
         full.trace = Some(vec![
             event(Outcome::Received, None, None, None),

@@ -142,6 +142,12 @@ pub enum Outcome {
     Expired,
     /// It had to make room.
     Dropped,
+    /// Its network delivered it once more.
+    Duplicate,
+    /// Its network said more about it.
+    Merged,
+    /// It left the quarantine.
+    Remapped,
 }
 
 impl Outcome {
@@ -155,6 +161,9 @@ impl Outcome {
             Self::Refused => "refused",
             Self::Expired => "expired",
             Self::Dropped => "dropped",
+            Self::Duplicate => "duplicate",
+            Self::Merged => "merged",
+            Self::Remapped => "remapped",
         }
     }
 }
@@ -174,6 +183,24 @@ pub struct TraceEvent {
     pub reason: Option<String>,
     /// What the object answered to a queued command.
     pub answer: Option<Answer>,
+    /// The record that was made of it.
+    pub beside: Option<Beside>,
+}
+
+impl TraceEvent {
+    /// Something that happened, and no more to say about it.
+    pub fn new(event: Outcome, time_us: i64) -> Self {
+        Self { time_us, event, to: None, attempt: None, reason: None, answer: None, beside: None }
+    }
+}
+
+/// A record of something that happened to another message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beside {
+    /// Its id.
+    pub id: MessageId,
+    /// What the partner's network says: JSON.
+    pub network: Option<Vec<u8>>,
 }
 
 /// An object's answer.

@@ -1,6 +1,8 @@
 //! Questions and answers in the journal's own terms.
 
-use super::{MessageQuery, MessageView, Page};
+use super::{MessageQuery, MessageView, Page, Via};
+use crate::hub::ingesting::is_quarantine;
+use crate::ingest::Link;
 use crate::journal::catalog::Catalog;
 use crate::journal::reader::{self, Order, Query};
 use crate::journal::stored::Stored;
@@ -45,10 +47,19 @@ impl Page {
 }
 
 impl MessageView {
-    /// A message of the journal of this catalog, in its state at insertion and without a trace.
+    /// A message of the journal of this catalog, in its state at insertion and without a trace. One that left the
+    /// quarantine has the id and the time that it got when it arrived.
     pub fn of_stored(stored: Stored, catalog: &Catalog) -> Self {
-        let (id, (time_us, clock)) = (stored.id(catalog.journal), stored.time(&catalog.boots));
+        let (mut id, (mut time_us, clock)) = (stored.id(catalog.journal), stored.time(&catalog.boots));
         let message = stored.message;
+        if is_quarantine(&message) {
+            id = id.beside();
+        } else if message.via == Via::Ingest
+            && let Some(Link::Remapped(first, arrived_us)) =
+                message.network.as_deref().and_then(Link::of_stored)
+        {
+            (id, time_us) = (first, arrived_us);
+        }
         Self {
             id,
             seq: stored.seq,
@@ -73,7 +84,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use super::super::{Clock, Kind, State, Via};
+    use super::super::{Clock, Kind, State};
     use super::*;
     use crate::journal::record::Message;
     use crate::journal::stamp::{self, JournalId, Stamp};
@@ -138,5 +149,18 @@ mod tests {
         assert_eq!((view.time_us, view.clock), (1_000_500, Clock::Corrected));
         assert_eq!(view.id.seq(catalog().journal), Some(3));
         assert_eq!((view.source.as_deref(), view.network.as_deref()), (Some("net"), Some(&b"{}"[..])));
+    }
+
+    #[test]
+    fn what_left_the_quarantine_has_its_first_id_and_time() {
+        let first = stored(3).id(catalog().journal);
+        let mut kept = stored(3);
+        (kept.message.kind, kept.message.state) = (Kind::Event, State::Refused);
+        assert_eq!(MessageView::of_stored(kept, &catalog()).id, first.beside());
+        let mut later = stored(7);
+        let network = Link::Remapped(first, 1_795_287_162_123_456).put_before("{}");
+        later.message.network = Some(network.into_bytes().into());
+        let view = MessageView::of_stored(later, &catalog());
+        assert_eq!((view.id, view.seq, view.time_us), (first, 7, 1_795_287_162_123_456));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::linked;
 use super::seen::{Newest, Seen};
 use super::worker::{Busy, Worker};
 use crate::delivery::central;
@@ -63,12 +64,11 @@ impl History for Records {
 
     fn message(&self, id: MessageId) -> Pending<Result<Option<MessageView>, HistoryError>> {
         self.ask(move |reader, seen| {
-            let Some(stored) = reader.get_by_id(&seen.catalog, id)? else { return Ok(None) };
+            let Some((stored, mut events)) = linked::find(reader, seen, id)? else { return Ok(None) };
             let for_central = central::is_for_central(&stored.message);
-            let mut view = MessageView::of_stored(stored, &seen.catalog);
+            let later = linked::later(reader, seen, &stored, id)?;
+            let mut view = MessageView { id, ..MessageView::of_stored(stored, &seen.catalog) };
             view.state = state(seen, &view);
-            let mut events =
-                vec![event(Outcome::Received, view.time_us), event(Outcome::Stored, view.time_us)];
             if for_central {
                 events.extend(end_at_central(reader, seen, &view)?);
             }
@@ -76,6 +76,10 @@ impl History for Records {
                 let (state, end) = end_of_command(reader, seen, &view)?;
                 view.state = state;
                 events.extend(end);
+            }
+            if !later.is_empty() {
+                events.extend(later);
+                events.sort_by_key(|event| event.time_us);
             }
             view.trace = Some(events);
             Ok(Some(view))
@@ -100,10 +104,6 @@ fn state(seen: &Seen, message: &MessageView) -> State {
         message.seq <= cursor.up_to && cursor.holes.binary_search(&message.seq).is_err()
     });
     if has_it { State::Delivered } else { State::Waiting }
-}
-
-fn event(event: Outcome, time_us: i64) -> TraceEvent {
-    TraceEvent { time_us, event, to: None, attempt: None, reason: None, answer: None }
 }
 
 /// What the central had to do with a message in the end, if it came to an end.
@@ -134,7 +134,7 @@ fn end_at_central(
     Ok(found.map(|((outcome, reason), time_us)| TraceEvent {
         to: Some(central::NAME.to_owned()),
         reason: reason.map(str::to_owned),
-        ..event(outcome, time_us)
+        ..TraceEvent::new(outcome, time_us)
     }))
 }
 
@@ -159,7 +159,7 @@ fn end_of_command(
     let mut events = Vec::new();
     if let Some((attempt, sent_us)) = kept.sent() {
         let to = Some(message.uid.as_str().to_owned());
-        events.push(TraceEvent { to, attempt: Some(attempt), ..event(Outcome::Sent, sent_us) });
+        events.push(TraceEvent { to, attempt: Some(attempt), ..TraceEvent::new(Outcome::Sent, sent_us) });
     }
     let Some(outcome) = kept.outcome() else { return Ok((State::Waiting, events)) };
     let (what, reason) = match outcome.state {
@@ -174,7 +174,7 @@ fn end_of_command(
         to: Some(message.uid.as_str().to_owned()),
         reason,
         answer,
-        ..event(what, time_us)
+        ..TraceEvent::new(what, time_us)
     });
     Ok((outcome.state, events))
 }

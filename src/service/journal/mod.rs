@@ -5,9 +5,11 @@
 
 mod archiving;
 mod audit;
+mod before;
 mod bell;
 mod clock;
 mod history;
+mod linked;
 mod seen;
 mod stopped;
 mod thread;
@@ -18,7 +20,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -94,6 +96,8 @@ struct Shared {
     hub: OnceLock<Weak<Hub>>,
     /// The books are held against the journal at the moment.
     is_audited: AtomicBool,
+    /// What partner networks brought before the start is known to the hub, or read for it.
+    looks_back: AtomicBool,
     /// Reads what the central was away for, so that no question about the past keeps it waiting.
     refill: Worker,
     /// What of that was asked for last: from which number, below which. What was asked before is no longer wanted.
@@ -138,6 +142,7 @@ impl Opened {
             health: Mutex::new(Health { found_damaged: report.is_loss(), ..Health::default() }),
             hub: OnceLock::new(),
             is_audited: AtomicBool::new(false),
+            looks_back: AtomicBool::new(false),
             refill: Worker::start("journal-refill", &folder, &newest)?,
             wanted: Arc::default(),
             commands: Arc::default(),
@@ -186,6 +191,14 @@ impl Journal {
     /// What was recorded.
     pub fn records(&self) -> Records {
         Records::new(Arc::clone(&self.shared.newest), Arc::clone(&self.history))
+    }
+
+    /// Reads what partner networks brought before the start, once, and tells the hub: it takes nothing of them before.
+    pub fn look_back(&self) -> Result<(), String> {
+        if self.shared.looks_back.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        before::start(&self.shared)
     }
 
     /// Where what lies, as of the last commit.
