@@ -9,14 +9,17 @@ use std::ffi::CString;
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Datagrams of one system call at most, received or sent.
 pub const DATAGRAMS_PER_CALL: usize = 32;
+/// Descriptors that are taken over from whoever started us, at most.
+const PASSED_MAX: u32 = 16;
 
 /// Bytes of the longest address we ask for: a `sockaddr_in6`.
 const ADDRESS_LEN: usize = 28;
@@ -203,6 +206,25 @@ pub fn raise_open_files() -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
+/// Descriptors that whoever started this process opened for it, by the protocol of systemd: `LISTEN_FDS` of them from 3
+/// on, if `LISTEN_PID` is this process. They can be taken once, before anything else opens descriptors.
+pub fn passed_descriptors() -> Vec<OwnedFd> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    const FIRST: RawFd = 3;
+    let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
+    if number("LISTEN_PID") != Some(std::process::id()) || TAKEN.swap(true, Ordering::Relaxed) {
+        return Vec::new();
+    }
+    let count = number("LISTEN_FDS").map_or(0, |count| count.min(PASSED_MAX));
+    let take = |descriptor| {
+        // SAFETY: no pointer is handed over; if no such descriptor is open the call says so and does nothing.
+        let is_open = unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) } == 0;
+        // SAFETY: it is open. It was opened for us and nobody else knows its number, and this runs once.
+        is_open.then(|| unsafe { OwnedFd::from_raw_fd(descriptor) })
+    };
+    (FIRST..).zip(0..count).filter_map(|(descriptor, _)| take(descriptor)).collect()
+}
+
 /// Makes a file `len` bytes long and reserves their space without writing it. The bytes read as zeros.
 pub fn reserve(file: BorrowedFd<'_>, len: u64) -> io::Result<()> {
     let len = libc::off_t::try_from(len).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
@@ -247,13 +269,13 @@ pub fn since_boot() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Whether the kernel says that the wall clock is synchronised: somebody who knows the time set it.
-pub fn clock_is_synchronised() -> bool {
+/// Whether the kernel says that the wall clock is synchronised: somebody who knows the time set it. `None`: we may not ask.
+pub fn clock_is_synchronised() -> Option<bool> {
     // SAFETY: a timex consists of integers; all zeroes is a valid value of it, and asks to change nothing.
     let mut state: libc::timex = unsafe { mem::zeroed() };
     // SAFETY: the pointer leads to a timex that outlives the call.
     let answer = unsafe { libc::adjtimex(&raw mut state) };
-    answer >= 0 && answer != libc::TIME_ERROR && state.status & libc::STA_UNSYNC == 0
+    (answer >= 0).then_some(answer != libc::TIME_ERROR && state.status & libc::STA_UNSYNC == 0)
 }
 
 /// Calls again when a signal came in between.

@@ -14,6 +14,8 @@ use crate::hub::file_stamp::stamp;
 use crate::logfmt::Quoted;
 use crate::service::Service;
 use crate::service::config::{Config, Mistake};
+use crate::service::listen::Sockets;
+use crate::service::supervision::Manager;
 use crate::sys::raise_open_files;
 
 pub(super) const SUMMARY: &str = "runs the concentrator";
@@ -51,7 +53,9 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
     if let Err(error) = raise_open_files() {
         log::warn!("event=open_files_not_raised error={}", Quoted(error));
     }
-    let service = Service::start(config).map_err(Failure::Failed)?;
+    let mut sockets = Sockets::of_this_process();
+    let service =
+        Service::start(config, &mut sockets, &Manager::of_this_process()).map_err(Failure::Failed)?;
     loop {
         let signal = smol::block_on(signals.next().or(async {
             Timer::after(LOOK_INTERVAL).await;
@@ -66,6 +70,7 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
         }
         seen = now;
     }
+    drop(sockets);
     service.drain();
     Ok(())
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::CallAnswer;
 use super::access_keeper::ReplaceError;
 use super::commands::{CommandRefusal, NewCommand};
+use super::heartbeats::Heartbeats;
 use super::status::Status;
 use crate::journal::stamp::MessageId;
 use crate::wire::{AclItem, Format, GroupName, Uid};
@@ -35,6 +36,10 @@ pub trait Backend: Send + Sync + 'static {
     fn status(&self) -> Status;
     /// Whether it takes work; if not, one word why.
     fn ready(&self) -> Result<(), &'static str>;
+    /// Where the beats of the API's loop are counted, if anywhere.
+    fn heartbeats(&self) -> Option<&Heartbeats> {
+        None
+    }
 }
 
 /// Where an object's session stands.

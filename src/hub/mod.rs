@@ -11,6 +11,7 @@ pub mod commands;
 mod dispatch;
 pub mod durable;
 pub mod file_stamp;
+pub mod heartbeats;
 pub mod history;
 mod http_call;
 pub mod ingesting;
@@ -96,6 +97,8 @@ pub struct Hub {
     random: ring::rand::SystemRandom,
     /// How long things take.
     pub meters: latency::Meters,
+    /// Whether the loops turn.
+    pub heartbeats: heartbeats::Heartbeats,
 }
 
 impl std::fmt::Debug for Hub {
@@ -147,6 +150,7 @@ impl Hub {
             webhooks: std::sync::OnceLock::new(),
             random: ring::rand::SystemRandom::new(),
             meters: latency::Meters::default(),
+            heartbeats: heartbeats::Heartbeats::default(),
         });
         hub.turn(Instant::now()).restore(small);
         hub

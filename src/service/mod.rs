@@ -9,9 +9,10 @@ pub mod config;
 mod destinations;
 pub mod disk;
 pub mod journal;
-mod listen;
+pub mod listen;
 mod settings;
 mod state;
+pub mod supervision;
 mod view;
 mod watch;
 mod wear;
@@ -36,6 +37,7 @@ use crate::endpoint::webhook::Webhooks;
 use crate::hub::access_keeper::AccessKeeper;
 use crate::hub::backend::Backend;
 use crate::hub::file_stamp::stamp;
+use crate::hub::heartbeats::Loop;
 use crate::hub::ingesting::HubIntake;
 use crate::hub::status::Status;
 use crate::hub::{Hub, access_file, lock};
@@ -46,8 +48,10 @@ use backup::RunningCopies;
 use backup::nightly::Nightly;
 use config::Config;
 use journal::{Journal, Opened};
+use listen::Sockets;
 use state::StateFolder;
 pub use state::look_into;
+use supervision::{Manager, Watchdog};
 use view::View;
 
 /// Threads of the executor at most; more cores than that are for the system's own work.
@@ -75,6 +79,8 @@ pub struct Service {
     _upkeep: Vec<Task<()>>,
     stop: Sender<()>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    manager: Manager,
+    _watchdog: Watchdog,
     _state: StateFolder,
 }
 
@@ -90,8 +96,8 @@ pub struct Addresses {
 }
 
 impl Service {
-    /// Starts everything. The sentence says what is wrong and who must act.
-    pub fn start(config: Config) -> Result<Self, String> {
+    /// Starts everything on these sockets, and on new ones where there is none, and tells the service manager. The sentence says what is wrong and who must act.
+    pub fn start(config: Config, sockets: &mut Sockets, manager: &Manager) -> Result<Self, String> {
         let state = StateFolder::take(&config.state_dir, config.environment)?;
         let certificates = Certificates::load(&config.tls.certificate, &config.tls.private_key)
             .map_err(|error| error.to_string())?;
@@ -102,9 +108,12 @@ impl Service {
         let opened = Opened::open(&config)?;
         log_report(&opened.report);
 
-        let listener = listen::tcp("sessions.listen", config.sessions.listen)?;
-        let socket = listen::udp("telemetry.listen", config.telemetry.listen)?;
-        let api_listener = listen::tcp("api.listen", config.api.listen)?;
+        let listener = sockets.tcp("sessions.listen", config.sessions.listen)?;
+        let socket = sockets.udp("telemetry.listen", config.telemetry.listen)?;
+        let api_listener = sockets.tcp("api.listen", config.api.listen)?;
+        if let Some(sentence) = sockets.unused() {
+            return Err(sentence);
+        }
         let local = |address: io::Result<SocketAddr>| address.map_err(|error| error.to_string());
         let addresses = Addresses {
             sessions: local(listener.get_ref().local_addr())?,
@@ -150,8 +159,10 @@ impl Service {
         let server = Arc::new(Mutex::new(server));
         view.set_api(&api, &server);
         let listeners = vec![
-            executor.spawn(Arc::clone(&view.tcp).accept(listener, Arc::clone(&executor))),
-            executor.spawn(Arc::clone(&view.udp).receive(socket)),
+            alive(&executor, &view, Loop::Sessions, |view| {
+                Arc::clone(&view.tcp).accept(listener, Arc::clone(&executor))
+            }),
+            alive(&executor, &view, Loop::Telemetry, |view| Arc::clone(&view.udp).receive(socket)),
         ];
         let upkeep = vec![
             executor.spawn(watch::deadlines(Arc::clone(&view.hub))),
@@ -168,6 +179,8 @@ impl Service {
             .map_err(|error| error.to_string())?;
         let (stop, stopped) = smol::channel::bounded(1);
         let threads = start_threads(&executor, &stopped)?;
+        let watchdog = Watchdog::start(&view.hub, manager.clone())?;
+        manager.tell("READY=1");
         log::info!(
             "event=started version={} environment={} sessions={} telemetry={} api={}",
             env!("CARGO_PKG_VERSION"),
@@ -190,6 +203,8 @@ impl Service {
             _upkeep: upkeep,
             stop,
             threads: Mutex::new(threads),
+            manager: manager.clone(),
+            _watchdog: watchdog,
             _state: state,
         })
     }
@@ -247,6 +262,7 @@ impl Service {
     /// they are kept; then everything stops. Takes a few seconds at most.
     pub fn drain(self) {
         log::info!("event=stopping");
+        self.manager.tell("STOPPING=1");
         self.view.set_draining();
         let hub = &self.view.hub;
         lock(&self.listeners).clear();
@@ -323,6 +339,20 @@ fn keep_what_needs_a_restart(current: &Config, next: &mut Config) -> Vec<&'stati
     next.api.listen = current.api.listen;
     next.maintenance.clone_from(&current.maintenance);
     kept
+}
+
+/// Runs a loop that takes what comes in, and beats for it.
+fn alive<F>(
+    executor: &Executor<'static>,
+    view: &Arc<View>,
+    of: Loop,
+    task: impl FnOnce(&View) -> F,
+) -> Task<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (task, hub) = (task(view), Arc::clone(&view.hub));
+    executor.spawn(async move { hub.heartbeats.during(of, task).await })
 }
 
 fn start_threads(

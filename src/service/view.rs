@@ -23,6 +23,7 @@ use crate::hub::access_keeper::{AccessKeeper, ReplaceError};
 use crate::hub::backend::{Backend, ObjectView, Pending, Presence};
 use crate::hub::commands::{CommandRefusal, NewCommand};
 use crate::hub::durable::NeverDurable;
+use crate::hub::heartbeats::Heartbeats;
 use crate::hub::seen::Seen;
 use crate::hub::status::{Alert, Backups, Books, Calls, Certificate, Disk, Queue, Rates, Sessions, Status};
 use crate::hub::{CallAnswer, Hub, lock};
@@ -439,7 +440,14 @@ impl Backend for View {
     }
 
     fn ready(&self) -> Result<(), &'static str> {
-        if self.is_draining.load(Ordering::Relaxed) { Err("stopping") } else { Ok(()) }
+        if self.is_draining.load(Ordering::Relaxed) {
+            return Err("stopping");
+        }
+        if self.hub.heartbeats.stopped().is_empty() { Ok(()) } else { Err("hanging") }
+    }
+
+    fn heartbeats(&self) -> Option<&Heartbeats> {
+        Some(&self.hub.heartbeats)
     }
 }
 

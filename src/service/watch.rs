@@ -4,28 +4,28 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_io::Timer;
 
 use super::view::View;
 use crate::endpoint::tls::Certificates;
 use crate::hub::Hub;
+use crate::hub::heartbeats::{BEAT, Loop};
 use crate::logfmt::Quoted;
 
 /// How often files are looked at. A `stat` of a few files costs less than a watch, and sees every kind of change:
 /// edits in place, renames over the file, links turned elsewhere.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Tells the hub when time has passed.
+/// Tells the hub when time has passed, and now and then if it has not.
 pub async fn deadlines(hub: Arc<Hub>) {
     let mut timer = Timer::never();
     loop {
+        let next_beat = Instant::now() + BEAT;
         poll_fn(|context| {
-            match hub.poll_deadline(context.waker()) {
-                Some(deadline) => timer.set_at(deadline),
-                None => timer = Timer::never(),
-            }
+            let deadline = hub.poll_deadline(context.waker());
+            timer.set_at(deadline.map_or(next_beat, |deadline| deadline.min(next_beat)));
             match Pin::new(&mut timer).poll(context) {
                 Poll::Ready(_) => Poll::Ready(()),
                 Poll::Pending => Poll::Pending,
@@ -33,6 +33,7 @@ pub async fn deadlines(hub: Arc<Hub>) {
         })
         .await;
         hub.tick();
+        hub.heartbeats.beat(Loop::Router);
     }
 }
 
@@ -40,6 +41,7 @@ pub async fn deadlines(hub: Arc<Hub>) {
 pub async fn every_second(certificates: Arc<Certificates>, view: Arc<View>) {
     loop {
         Timer::after(LOOK_INTERVAL).await;
+        view.hub.heartbeats.beat(Loop::Timers);
         view.sample_rates();
         view.hub.expire_commands();
         view.hub.send_results();

@@ -15,6 +15,8 @@ use super::{Failure, log_lines, output};
 use crate::client::load::{Load, Plan, Rate};
 use crate::service::Service;
 use crate::service::config::parse_duration;
+use crate::service::listen::Sockets;
+use crate::service::supervision::Manager;
 use central::Central;
 use site::Site;
 use view::{SHOW_EVERY, View};
@@ -66,7 +68,8 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
 
     let central = Central::start()?;
     let site = Site::make(OBJECTS, &central)?;
-    let service = Service::start(site.config()?).map_err(Failure::Failed)?;
+    let service = Service::start(site.config()?, &mut Sockets::default(), &Manager::default())
+        .map_err(Failure::Failed)?;
     let target = site.target(&service)?;
     let load = Load::start(target, plan()).map_err(|error| Failure::Failed(error.to_string()))?;
     central.count_into(load.counters());

@@ -20,6 +20,7 @@ use crate::endpoint::refusals::Refusals;
 use crate::hub::CallAnswer;
 use crate::hub::access_keeper::ReplaceError;
 use crate::hub::backend::{Backend, ObjectView};
+use crate::hub::heartbeats::Heartbeats;
 use crate::hub::history::History;
 use crate::hub::intake::Intake;
 use crate::hub::status::Status;
@@ -168,6 +169,11 @@ impl Api {
         }
     }
 
+    /// Where the beats of the loop that accepts its callers are counted.
+    pub fn heartbeats(&self) -> Option<&Heartbeats> {
+        self.backend.heartbeats()
+    }
+
     /// The same with the routes of this history.
     pub fn with_history(self, history: Arc<dyn History>) -> Self {
         Self { history: Some(history), ..self }
@@ -263,7 +269,10 @@ impl Api {
             Route::Health | Route::Ready | Route::Metrics | Route::Console(_) => {
                 Ok(Decision::Reply(self.open_reply(&route)))
             }
-            Route::Status => Ok(Decision::Reply(Reply::json(200, &self.status()))),
+            Route::Status => {
+                self.check_that_it_turns()?;
+                Ok(Decision::Reply(Reply::json(200, &self.status())))
+            }
             Route::Objects => self.objects(head.query, key).map(Decision::Reply),
             Route::Object(uid) => self.object(uid, key).map(Decision::Reply),
             Route::Messages => Recall::page(head.query, key, settings.max_wait).map(Decision::Recall),
@@ -351,6 +360,16 @@ impl Api {
             ingest.notes.add_to(&mut status.refusals);
         }
         status
+    }
+
+    /// Who asks what it does is told so rather than kept waiting with everybody else.
+    fn check_that_it_turns(&self) -> Result<(), ApiError> {
+        let stopped = self.heartbeats().map(Heartbeats::stopped).unwrap_or_default();
+        if stopped.is_empty() {
+            return Ok(());
+        }
+        let sentence = format!("it hangs, and has to be started again: {stopped} stopped turning");
+        Err(ApiError::new(Cause::Storage, 503, sentence))
     }
 
     fn open_reply(&self, route: &Route<'_>) -> Reply {

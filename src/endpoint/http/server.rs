@@ -40,6 +40,7 @@ use super::routes::too_large;
 use crate::endpoint::admission::{Admission, Limits, Permit};
 use crate::endpoint::stream::{Metered, Stream};
 use crate::endpoint::tls::Certificates;
+use crate::hub::heartbeats::Loop;
 use crate::ingest::HEADERS;
 
 /// Bytes of a request's header at most: more is 431. hyper's buffer of a connection holds as many.
@@ -85,7 +86,13 @@ impl Server {
         let (drain, draining) = smol::channel::bounded(1);
         let executor = Arc::clone(executor);
         let shared = Shared { executor, api, admission: admission.clone(), certificates, drain: draining };
-        let accepting = shared.executor.clone().spawn(accept(listener, shared));
+        let accepting = shared.executor.clone().spawn(async move {
+            let api = Arc::clone(&shared.api);
+            match api.heartbeats() {
+                Some(heartbeats) => heartbeats.during(Loop::Api, accept(listener, shared)).await,
+                None => accept(listener, shared).await,
+            }
+        });
         Self { accepting: Some(accepting), drain, admission }
     }
 

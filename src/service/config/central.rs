@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Folders;
 use super::reader::Table;
 use super::secrets::{self, SecretKeys};
 use super::units::{MIB, Url, duration, memory, name, url};
-use super::{Environment, Folders};
 use crate::wire::AuthKey;
 
 /// Largest answer of a webhook that is held in memory.
@@ -38,9 +38,9 @@ pub struct Webhooks {
     pub ca_file: Option<PathBuf>,
 }
 
-pub(super) fn read(mut table: Table<'_>, folders: &Folders, environment: Environment) -> Option<Central> {
+pub(super) fn read(mut table: Table<'_>, folders: &Folders) -> Option<Central> {
     let keys = SecretKeys { inline: "auth_key", file: "auth_key_file", default_file: Some("central.key") };
-    let auth_key = secrets::read(&mut table, &keys, &folders.config, Some(environment), |text| {
+    let auth_key = secrets::read(&mut table, &keys, folders, |text| {
         AuthKey::parse(text).ok_or_else(|| "must be 32 hex digits".to_owned())
     });
     if auth_key.is_some_and(|key| key.is_weak()) {

@@ -156,7 +156,7 @@ fn read_text(path: &Path) -> Result<String, String> {
 fn read_basic(table: &mut Table<'_>, folders: &Folders) -> Option<(String, Secret)> {
     let user = table.optional("basic_user", name);
     let keys = SecretKeys { inline: "basic_password", file: "basic_password_file", default_file: None };
-    let password = secrets::read(table, &keys, &folders.config, None, secrets::password);
+    let password = secrets::read(table, &keys, folders, secrets::password);
     let has_password = table.has(keys.inline) || table.has(keys.file);
     if user.as_ref().is_some_and(|user| user.contains(':')) {
         table.mistake("basic_user", "must not hold a colon");
@@ -174,7 +174,7 @@ fn read_basic(table: &mut Table<'_>, folders: &Folders) -> Option<(String, Secre
 mod tests {
     use std::fs;
 
-    use super::super::Config;
+    use super::super::{Config, Given};
     use super::*;
 
     /// What is wrong with these sections, and the sources that were read.
@@ -182,7 +182,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("aliases.json"), aliases).unwrap();
         let text = format!("[central]\nauth_key = \"8f3c1d5e7a9b0c2d4e6f8091a2b3c4d5\"\n[groups.G]\n{text}");
-        let found = Config::parse(&folder.path().join("f.toml"), text.into_bytes(), None);
+        let found = Config::parse(&folder.path().join("f.toml"), text.into_bytes(), Given::default());
         let prefix = format!("{}/", folder.path().display());
         let line = |mistake: &super::super::Mistake| mistake.to_string().replace(&prefix, "");
         (found.mistakes.iter().map(line).collect(), found.config.unwrap().ingest)

@@ -147,10 +147,10 @@ pub struct Maintenance {
 }
 
 pub(super) fn read_tls(mut table: Table<'_>, folders: &Folders) -> TlsFiles {
-    let mut file = |key, default: &str| folders.config.join(table.read(key, default.to_owned(), name));
+    let mut file = |key, default: &str| table.read(key, default.to_owned(), name);
     let files = TlsFiles {
-        certificate: file("certificate", "tls/server.crt"),
-        private_key: file("private_key", "tls/server.key"),
+        certificate: folders.config.join(file("certificate", "tls/server.crt")),
+        private_key: folders.secret(file("private_key", "tls/server.key")),
     };
     table.finish();
     files
@@ -254,7 +254,7 @@ fn read_keys(tables: Vec<Table<'_>>, groups: &BTreeMap<GroupName, Group>) -> Vec
 }
 
 pub(super) fn read_maintenance(mut table: Table<'_>, folders: &Folders) -> Maintenance {
-    let folder = folders.runtime.as_ref().unwrap_or(&folders.state);
+    let folder = folders.given.runtime.as_ref().unwrap_or(&folders.state);
     let socket = folder.join(table.read("socket", "maintenance.sock".to_owned(), name));
     table.finish();
     Maintenance { socket }

@@ -94,12 +94,40 @@ pub enum Environment {
     Test,
 }
 
-/// Folders that relative paths start at.
+/// Folders that systemd gives a service.
+#[derive(Debug, Clone, Default)]
+pub struct Given {
+    /// Gone when the service stops.
+    pub runtime: Option<PathBuf>,
+    /// Secrets, one file each (`LoadCredential=`).
+    pub credentials: Option<PathBuf>,
+}
+
+impl Given {
+    /// What this process was given.
+    pub fn to_this_process() -> Self {
+        // A list when the unit names several folders; ours names one.
+        let runtime = std::env::var_os("RUNTIME_DIRECTORY");
+        let runtime = runtime.and_then(|list| std::env::split_paths(&list).next());
+        Self { runtime, credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from) }
+    }
+}
+
+/// Folders that relative paths start at, and what secrets in them are for.
 struct Folders {
     config: PathBuf,
     state: PathBuf,
-    /// The service's runtime folder, if systemd gives one.
-    runtime: Option<PathBuf>,
+    given: Given,
+    environment: Environment,
+}
+
+impl Folders {
+    /// Where a secret is: among the service's credentials if there is one of that name, else where the path says.
+    fn secret(&self, path: impl AsRef<Path>) -> PathBuf {
+        let credential = self.given.credentials.as_ref().zip(path.as_ref().file_name());
+        let credential = credential.map(|(folder, name)| folder.join(name)).filter(|path| path.is_file());
+        credential.unwrap_or_else(|| self.config.join(path))
+    }
 }
 
 impl Environment {
@@ -150,17 +178,14 @@ impl Config {
 
     /// Reads a configuration file and the files of secrets and aliases that it names, and keeps what could be read beside what is wrong.
     pub fn examine(path: &Path) -> Examined {
-        // systemd gives a list when the unit names several folders; ours names one.
-        let runtime = std::env::var_os("RUNTIME_DIRECTORY");
-        let runtime = runtime.and_then(|list| std::env::split_paths(&list).next());
         match std::fs::read(path) {
-            Ok(text) => Self::parse(path, text, runtime),
+            Ok(text) => Self::parse(path, text, Given::to_this_process()),
             Err(error) => Examined::unreadable(path, format!("cannot be read: {error}")),
         }
     }
 
-    /// As [`Config::examine`], with the file's text and the service's runtime folder as arguments.
-    pub fn parse(path: &Path, text: Vec<u8>, runtime: Option<PathBuf>) -> Examined {
+    /// As [`Config::examine`], with the file's text and the service's folders as arguments.
+    pub fn parse(path: &Path, text: Vec<u8>, given: Given) -> Examined {
         let Ok(text) = String::from_utf8(text) else {
             return Examined::unreadable(path, "is not UTF-8".to_owned());
         };
@@ -173,7 +198,7 @@ impl Config {
 
         let (document, errors) = DeTable::parse_recoverable(&text);
         let config = if errors.is_empty() {
-            let config = read(Table::root(&document, &report), folder, runtime);
+            let config = read(Table::root(&document, &report), folder, given);
             secrets::warn_if_exposed(&document, path, &report);
             config
         } else {
@@ -189,16 +214,16 @@ impl Config {
 }
 
 /// Reads every section. `None` only where something without a default is missing, which is reported.
-fn read(mut root: Table<'_>, folder: &Path, runtime: Option<PathBuf>) -> Option<Config> {
+fn read(mut root: Table<'_>, folder: &Path, given: Given) -> Option<Config> {
     let environment = root.read("environment", Environment::Production, one_of(&Environment::WORDS));
     let state = root.read("state_dir", "/var/lib/iotsocketd".to_owned(), units::name);
-    let folders = Folders { config: folder.to_path_buf(), state: folder.join(state), runtime };
+    let folders = Folders { config: folder.to_path_buf(), state: folder.join(state), given, environment };
 
     let tls = listeners::read_tls(root.table("tls"), &folders);
     let sessions = listeners::read_sessions(root.table("sessions"));
     let telemetry = listeners::read_telemetry(root.table("telemetry"));
     let maintenance = listeners::read_maintenance(root.table("maintenance"), &folders);
-    let central = central::read(root.table("central"), &folders, environment);
+    let central = central::read(root.table("central"), &folders);
     let groups = groups::read(root.named_tables("groups"));
     let api = listeners::read_api(root.table("api"), &groups);
     let ingest = ingest::read(root.named_tables("ingest"), &groups, &folders);

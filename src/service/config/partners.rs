@@ -133,7 +133,7 @@ fn read_subscriber(
 /// `secret` or `secret_file` of what signs; one of them must be there.
 pub(super) fn read_signing_secrets(table: &mut Table<'_>, folders: &Folders) -> Option<SigningSecrets> {
     let keys = SecretKeys { inline: "secret", file: "secret_file", default_file: None };
-    let secrets = secrets::read(table, &keys, &folders.config, None, secrets::signing_secrets);
+    let secrets = secrets::read(table, &keys, folders, secrets::signing_secrets);
     if !table.has(keys.inline) && !table.has(keys.file) {
         table.mistake(keys.file, "is missing: webhooks are signed");
     }

@@ -9,10 +9,10 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::Environment;
 use super::reader::Table;
 use super::report::Report;
 use super::units::text;
+use super::{Environment, Folders};
 
 /// Bytes of a secret file; more is not a secret file.
 const SECRET_FILE_MAX: u64 = 16 * 1024;
@@ -59,8 +59,7 @@ pub(super) struct SecretKeys {
 pub(super) fn read<T>(
     table: &mut Table<'_>,
     keys: &SecretKeys,
-    folder: &Path,
-    environment: Option<Environment>,
+    folders: &Folders,
     parse: impl Fn(&str) -> Result<T, String>,
 ) -> Option<T> {
     let inline = table.optional(keys.inline, text);
@@ -78,14 +77,14 @@ pub(super) fn read<T>(
         (None, None) if table.has(keys.inline) || table.has(keys.file) => return None,
         (None, None) => (keys.default_file?.to_owned(), keys.file),
     };
-    let path = folder.join(file);
-    let parsed = read_file(&path, environment)
+    let path = folders.secret(file);
+    let parsed = read_file(&path, folders.environment)
         .and_then(|secret| parse(&secret).map_err(|sentence| format!("{}: {sentence}", path.display())));
     parsed.map_err(|sentence| table.mistake(key, sentence)).ok()
 }
 
 /// The lines of a secret file that are not comments.
-fn read_file(path: &Path, environment: Option<Environment>) -> Result<String, String> {
+fn read_file(path: &Path, environment: Environment) -> Result<String, String> {
     let name = path.display();
     let failed = |error| format!("{name} cannot be read: {error}");
     let file = File::open(path).map_err(failed)?;
@@ -96,9 +95,7 @@ fn read_file(path: &Path, environment: Option<Environment>) -> Result<String, St
     if text.len() as u64 > SECRET_FILE_MAX {
         return Err(format!("{name} is too long to be a secret"));
     }
-    if let Some(environment) = environment {
-        check_environment(&text, environment).map_err(|sentence| format!("{name} {sentence}"))?;
-    }
+    check_environment(&text, environment).map_err(|sentence| format!("{name} {sentence}"))?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     Ok(lines.collect::<Vec<_>>().join("\n"))
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
+use crate::wire::AuthKey;
 
 const SHIPPED: &str = include_str!("../../../config/iotsocketd.toml");
 const KEY: &str = "8f3c1d5e7a9b0c2d4e6f8091a2b3c4d5";
@@ -377,10 +378,35 @@ fn relative_paths_start_where_they_belong() {
     assert_eq!(config.upgrade.dir, folder.join("s/versions"));
     assert_eq!(config.upgrade.public_key_file, folder.join("upgrade.pub"));
     assert_eq!(config.maintenance.socket, folder.join("s/maintenance.sock"));
-    let runtime = Some(PathBuf::from("/run/iotsocketd"));
+    let given = Given { runtime: Some(PathBuf::from("/run/iotsocketd")), ..Given::default() };
     let path = folder.join("f.toml");
-    let config = Config::parse(&path, fs::read(&path).unwrap(), runtime).config.unwrap();
+    let config = Config::parse(&path, fs::read(&path).unwrap(), given).config.unwrap();
     assert_eq!(config.maintenance.socket, Path::new("/run/iotsocketd/maintenance.sock"));
+}
+
+#[test]
+fn a_secret_is_the_services_credential_if_there_is_one_of_its_name() {
+    let site = Site::new();
+    let credentials = tempfile::tempdir().unwrap();
+    let given = Given { credentials: Some(credentials.path().to_path_buf()), ..Given::default() };
+    let path = site.0.path().join("f.toml");
+    let parse = || Config::parse(&path, Vec::new(), given.clone());
+    let theirs = "00112233445566778899aabbccddee01";
+    assert_eq!(parse().config.unwrap().central.auth_key, AuthKey::parse(KEY).unwrap());
+    let file = credentials.path().join("central.key");
+    fs::write(&file, theirs).unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o400)).unwrap();
+    fs::write(credentials.path().join("server.key"), "").unwrap();
+    // Nobody else can read it, so that of the folder need not even be readable.
+    fs::remove_file(site.0.path().join("central.key")).unwrap();
+    let config = parse().config.unwrap();
+    assert_eq!(config.central.auth_key, AuthKey::parse(theirs).unwrap());
+    assert_eq!(config.tls.private_key, credentials.path().join("server.key"));
+    // Its mark counts as that of any secret.
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    fs::write(&file, format!("{}\n{theirs}", environment_mark(Environment::Staging))).unwrap();
+    let mistakes = parse().mistakes;
+    assert!(mistakes.iter().any(|mistake| mistake.sentence.contains("`staging`")), "{mistakes:?}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use super::audit::{self, AUDIT_INTERVAL};
 use super::bell::Call;
 use super::seen::Seen;
 use super::{Shared, lock};
+use crate::hub::heartbeats::{BEAT, Loop};
 use crate::hub::{Hub, Taken};
 use crate::journal::Seq;
 use crate::journal::catalog::SegmentInfo;
@@ -77,8 +78,11 @@ impl Thread {
                 audit::start(&self.writer, &self.shared);
                 next_audit = Instant::now() + AUDIT_INTERVAL;
             }
-            match self.shared.bell.wait(next_look) {
+            self.hub.heartbeats.beat(Loop::Journal);
+            let now = Instant::now();
+            match self.shared.bell.wait(next_look.min(now + BEAT)) {
                 Call::Commit => self.round(),
+                Call::Time if Instant::now() < next_look => continue,
                 Call::Time => self.look_after(),
                 Call::Stop => {
                     self.round();
@@ -144,6 +148,8 @@ impl Thread {
                         return None;
                     }
                     if !made {
+                        // It waits for room, and looks.
+                        self.hub.heartbeats.beat(Loop::Journal);
                         is_stuck = true;
                         self.hub.set_stuck(true);
                         std::thread::sleep(FULL_PAUSE);

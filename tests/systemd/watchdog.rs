@@ -1,0 +1,48 @@
+//! A process that stopped is noticed and started again. Loops that stop inside a process: `src/hub/heartbeats.rs`.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::supervisor::{Event, RESTART, Supervisor, WATCHDOG};
+use crate::support::Site;
+
+/// After it was noticed.
+const BACK: Duration = Duration::from_secs(2);
+
+#[test]
+fn a_stopped_process_is_noticed_in_time_and_another_one_serves() {
+    let site = Site::new();
+    let pump = site.device("pump", "Devices");
+    let supervisor = Supervisor::start(&site);
+    let mut device = site.login(pump);
+    device.token();
+    let stopped = Instant::now();
+    let line = format!("kill -STOP {}", supervisor.main_pid());
+    assert!(Command::new("sh").args(["-c", &line]).status().unwrap().success());
+    let ready = supervisor.wait("READY=1", 2);
+    let events = supervisor.events();
+    let killed = events.iter().find(|(_, event)| *event == Event::Killed).unwrap().0;
+    // Both have a little more on a machine that is busy with other tests.
+    assert!(killed - stopped < WATCHDOG + Duration::from_secs(2), "{:?}", killed - stopped);
+    assert!(ready - killed < BACK + RESTART + Duration::from_secs(3), "{:?}", ready - killed);
+    site.login(pump).token();
+    assert_eq!(
+        site.post("/request", &json!({"UID": "x", "Payload": "", "Format": "UTF8"})).json()["Code"],
+        160
+    );
+    supervisor.stop();
+    assert!(site.log().contains("event=stopped"));
+}
+
+#[test]
+fn it_is_fed_while_all_is_well_and_told_of_the_end() {
+    let site = Site::new();
+    let supervisor = Supervisor::start(&site);
+    std::thread::sleep(WATCHDOG + Duration::from_secs(4));
+    assert!(!supervisor.events().iter().any(|(_, event)| *event == Event::Killed));
+    supervisor.wait("READY=1", 1);
+    supervisor.stop();
+    assert!(site.log().contains("event=stopped"));
+}
