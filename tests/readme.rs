@@ -103,7 +103,7 @@ fn the_worked_login_proves_itself() {
 fn what_has_no_effect_yet_stands_in_the_configuration() {
     let table = README.split_once("| accepted, without effect |").unwrap().1;
     let rows: Vec<_> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
-    assert!(rows.len() > 5);
+    assert!(!rows.is_empty());
     for row in rows {
         let mut names = quoted(row.split('|').nth(1).unwrap());
         let header = names.next().unwrap();
