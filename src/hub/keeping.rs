@@ -18,7 +18,7 @@ use crate::journal::Seq;
 use crate::journal::front::{Front, Refused, Takes, Ticket};
 use crate::journal::record::{self, Cause, Message, Record, TooLarge};
 use crate::journal::segment::Batch;
-use crate::journal::stamp::{Clock, Stamp};
+use crate::journal::stamp::{Clock, MessageId, Stamp};
 use crate::journal::state::{CursorState, Small};
 use crate::journal::stored::Stored;
 use crate::router::{Fact, Router, Serial};
@@ -106,6 +106,14 @@ impl Log {
     pub(super) fn append(&mut self, message: Message<'_>) -> Result<Seq, Refused> {
         let now = self.stamp();
         self.front.append(message, now)
+    }
+
+    /// Appends a message of our own and gives its id; `None`: the journal does not take it.
+    pub(super) fn append_with_id(&mut self, message: Message<'_>) -> Option<MessageId> {
+        let seq = self.append(message).ok()?;
+        // What was just appended is in memory.
+        let at_us = self.front.get(seq)?.stamp.wall_us;
+        Some(MessageId::new(at_us, seq, self.front.journal()))
     }
 
     /// Appends a message that is worth no trouble if there is no room for it.

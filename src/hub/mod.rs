@@ -6,6 +6,7 @@
 
 pub mod access_file;
 pub mod access_keeper;
+pub mod alerts;
 pub mod backend;
 pub mod commands;
 mod dispatch;
@@ -84,10 +85,28 @@ struct Core {
     slots: HashMap<Ticket, Arc<Slot>>,
     seen: seen::Seen,
     ingest: ingesting::IngestDesk,
+    weak_objects: WeakObjects,
     last_id: u64,
     /// The moment for which the timer task sleeps; `None`: it waits to be told.
     timer_armed: Option<Instant>,
     timer_waker: Option<Waker>,
+}
+
+/// Objects whose keys everybody knows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WeakObjects {
+    /// How many.
+    pub count: usize,
+    /// The first of them.
+    pub first: Option<Uid>,
+}
+
+impl WeakObjects {
+    fn of(list: &AccessList) -> Self {
+        let mut weak = list.iter().filter(|(_, entry)| entry.key.is_weak()).map(|(uid, _)| *uid);
+        let first = weak.next();
+        Self { count: weak.count() + usize::from(first.is_some()), first }
+    }
 }
 
 /// The owner; cheap to share.
@@ -99,6 +118,8 @@ pub struct Hub {
     pub meters: latency::Meters,
     /// Whether the loops turn.
     pub heartbeats: heartbeats::Heartbeats,
+    /// What is wrong.
+    pub alerts: alerts::Alerts,
 }
 
 impl std::fmt::Debug for Hub {
@@ -135,6 +156,7 @@ impl Hub {
         let small = keeping.small;
         let hub = Arc::new(Self {
             core: Mutex::new(Core {
+                weak_objects: WeakObjects::of(&access),
                 router: Router::new(settings, access),
                 log: Log::new(keeping),
                 desk,
@@ -151,7 +173,9 @@ impl Hub {
             random: ring::rand::SystemRandom::new(),
             meters: latency::Meters::default(),
             heartbeats: heartbeats::Heartbeats::default(),
+            alerts: alerts::Alerts::default(),
         });
+        hub.restore_alerts(small);
         hub.turn(Instant::now()).restore(small);
         hub
     }
@@ -197,7 +221,9 @@ impl Hub {
 
     /// Puts a new access list in force. It is on disk already.
     pub fn replace_access(&self, list: AccessList) {
+        let weak_objects = WeakObjects::of(&list);
         let mut turn = self.turn(Instant::now());
+        turn.core.weak_objects = weak_objects;
         turn.handle(Command::ReplaceAccess(list));
         let Core { router, seen, .. } = &mut *turn.core;
         seen.retain(|uid| router.access().get(&uid).is_some());
@@ -217,6 +243,11 @@ impl Hub {
         turn.core.central.set_webhook(telemetry_webhook);
         turn.handle(Command::Reconfigure(Box::new(settings)));
         turn.pump();
+    }
+
+    /// The objects whose keys everybody knows.
+    pub fn weak_objects(&self) -> WeakObjects {
+        lock(&self.core).weak_objects
     }
 
     /// Looks at the router.

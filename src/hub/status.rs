@@ -17,6 +17,8 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// Whether it takes work.
     pub ready: bool,
+    /// Whether the machine knows the time.
+    pub clock_is_set: bool,
     /// Connections and sessions.
     pub sessions: Sessions,
     /// What passed in the last seconds.
@@ -269,6 +271,11 @@ pub struct Backups {
 pub struct Alert {
     /// A short stable name.
     pub name: String,
+    /// With whom or what; absent if there is only one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub subject: String,
+    /// Whether something is lost, or about to be.
+    pub urgent: bool,
     /// What is wrong and who must act.
     pub sentence: String,
     /// Since when, RFC 3339.

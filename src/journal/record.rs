@@ -337,6 +337,14 @@ pub enum Record<'a> {
         /// When, by the wall clock, microseconds since 1970.
         at_us: i64,
     },
+    /// Something small that the program keeps for itself under this name, in the place of what it kept there before.
+    Kept {
+        /// One of a few names: see [`super::state::KEPT_MAX`].
+        name: String,
+        /// The bytes.
+        #[serde(with = "codec::vec")]
+        data: Vec<u8>,
+    },
 }
 
 /// Shows neither token nor payload.
@@ -359,6 +367,7 @@ impl fmt::Debug for Record<'_> {
             Self::Snapshot { data } => write!(f, "Snapshot({} bytes)", data.len()),
             Self::Retired { segments } => write!(f, "Retired({segments:?})"),
             Self::Idempotency { seq, .. } => write!(f, "Idempotency({seq})"),
+            Self::Kept { name, data } => write!(f, "Kept({name:?}, {} bytes)", data.len()),
             Self::Tally { group, destination, cause, add } => {
                 write!(f, "Tally({group:?}, {destination:?}, {cause:?}, {add})")
             }

@@ -21,6 +21,8 @@ pub const IDEMPOTENCY_US: i64 = 24 * 3_600 * 1_000_000;
 const FINISHED_MAX: usize = 4096;
 /// Ranges of dropped messages that are remembered for traces; the oldest of one cause become one.
 const DROPS_MAX: usize = 256;
+/// Names under which something is kept; what comes under one more is not.
+pub const KEPT_MAX: usize = 16;
 
 type Name = [u8; NAME_LEN];
 
@@ -95,7 +97,7 @@ pub struct IdempotencyState {
     pub at_us: i64,
 }
 
-/// The small state. Fields are added at the end of `Versions`, never here.
+/// The small state. Only fields that are not serialised are added here, and to [`More`] what they hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Small {
     /// Destinations by name.
@@ -124,25 +126,38 @@ pub struct Small {
     retired_below: u64,
     /// No message gets a number below: what was left out stays left out.
     pub seq_floor: Seq,
+    /// What the program keeps for itself, by name.
+    #[serde(skip)]
+    pub kept: BTreeMap<String, Vec<u8>>,
 }
 
-/// What a snapshot holds; a changed [`Small`] is a variant more.
+/// What came to [`Small`] later.
+#[derive(Debug, Serialize, Deserialize)]
+struct More {
+    kept: BTreeMap<String, Vec<u8>>,
+}
+
+/// What a snapshot holds; what comes to it is a variant more.
 #[derive(Debug, Serialize, Deserialize)]
 enum Versions {
     V1(Small),
+    V2(Small, More),
 }
 
 impl Small {
     /// Its bytes, for a snapshot.
     pub fn encode(&self) -> Vec<u8> {
         // Only running out of memory could fail here; an empty snapshot is not believed.
-        postcard::to_stdvec(&Versions::V1(self.clone())).unwrap_or_default()
+        let more = More { kept: self.kept.clone() };
+        postcard::to_stdvec(&Versions::V2(self.clone(), more)).unwrap_or_default()
     }
 
     /// Reads a snapshot.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let Versions::V1(small) = postcard::from_bytes(bytes).ok()?;
-        Some(small)
+        match postcard::from_bytes(bytes).ok()? {
+            Versions::V1(small) => Some(small),
+            Versions::V2(small, More { kept }) => Some(Self { kept, ..small }),
+        }
     }
 
     /// Takes up one record. A message changes only the count of what was received.
@@ -205,6 +220,11 @@ impl Small {
                 *self.tallies.entry((group.to_wire(), destination, cause)).or_default() += add;
             }
             Record::Jump { to, .. } => self.seq_floor = self.seq_floor.max(to),
+            Record::Kept { name, data } => {
+                if self.kept.len() < KEPT_MAX || self.kept.contains_key(&name) {
+                    self.kept.insert(name, data);
+                }
+            }
             Record::Snapshot { .. } => {}
         }
     }
@@ -383,5 +403,28 @@ mod tests {
         assert_eq!(small.tokens().next().unwrap().1.len(), 1);
         small.apply(Record::TokensEnded { uid });
         assert_eq!(small.tokens().count(), 0);
+    }
+
+    #[test]
+    fn what_is_kept_by_name_survives_and_only_so_many_names_do() {
+        let mut small = Small::default();
+        let kept = |name: usize, byte| Record::Kept { name: name.to_string(), data: vec![byte] };
+        for name in 0..=KEPT_MAX {
+            small.apply(kept(name, 1));
+        }
+        small.apply(kept(0, 2));
+        let small = Small::decode(&small.encode()).unwrap();
+        assert_eq!((small.kept.len(), &small.kept["0"], &small.kept["15"]), (KEPT_MAX, &vec![2], &vec![1]));
+    }
+
+    /// The bytes of the first snapshots: they must stay readable.
+    #[test]
+    fn the_bytes_of_version_1() {
+        let mut bytes = vec![0; 15];
+        // The time of boot 3, the floor of numbers.
+        bytes.splice(4..5, [1, 3, 10]);
+        bytes.push(7);
+        let small = Small::decode(&bytes).unwrap();
+        assert_eq!((small.corrected(3, 1), small.seq_floor, small.kept.len()), (Some(6), 7, 0));
     }
 }

@@ -3,6 +3,7 @@
 //! [`Service::start`] takes a checked configuration to a running concentrator, [`Service::reload`] takes up changes,
 //! [`Service::drain`] ends it so that nothing acknowledged is lost. `run` and `demo` use the same three.
 
+pub mod alerts;
 pub mod archive;
 pub mod backup;
 pub mod config;
@@ -44,6 +45,7 @@ use crate::hub::{Hub, access_file, lock};
 use crate::journal::recovery::Report;
 use crate::logfmt::Quoted;
 use crate::wire::{CloseCode, GroupName};
+use alerts::Lookout;
 use backup::RunningCopies;
 use backup::nightly::Nightly;
 use config::Config;
@@ -74,6 +76,7 @@ pub struct Service {
     addresses: Addresses,
     maintenance: Maintenance,
     nightly: Arc<Nightly>,
+    lookout: Lookout,
     journal: Arc<Journal>,
     listeners: Mutex<Vec<Task<()>>>,
     _upkeep: Vec<Task<()>>,
@@ -177,6 +180,7 @@ impl Service {
         view.set_nightly(&nightly);
         let maintenance = Maintenance::start(&config.maintenance.socket, Arc::clone(&api), Some(copies))
             .map_err(|error| error.to_string())?;
+        let lookout = Lookout::start(Arc::clone(&view), &config)?;
         let (stop, stopped) = smol::channel::bounded(1);
         let threads = start_threads(&executor, &stopped)?;
         let watchdog = Watchdog::start(&view.hub, manager.clone())?;
@@ -198,6 +202,7 @@ impl Service {
             addresses,
             maintenance,
             nightly,
+            lookout,
             journal,
             listeners: Mutex::new(listeners),
             _upkeep: upkeep,
@@ -254,6 +259,7 @@ impl Service {
         self.api.set_settings(settings::api(&config));
         lock(&self.server).set_limits(settings::api_limits(&config));
         view.set_facts(&config);
+        self.lookout.reconfigure(&config);
         *current = config;
         Ok(needs_restart)
     }
@@ -275,6 +281,7 @@ impl Service {
         self.view.webhooks.pool().stop(GOODBYE_GRACE);
         drop(self.maintenance);
         drop(self.nightly);
+        drop(self.lookout);
         self.journal.stop();
         self.stop.close();
         for thread in lock(&self.threads).drain(..) {

@@ -18,17 +18,18 @@ use crate::endpoint::http::api::Api;
 use crate::endpoint::http::server::Server;
 use crate::endpoint::tcp::TcpServer;
 use crate::endpoint::udp::UdpServer;
-use crate::endpoint::webhook::{Counters, WebhookCounters, Webhooks};
+use crate::endpoint::webhook::{Counters, Failing, WebhookCounters, Webhooks};
 use crate::hub::access_keeper::{AccessKeeper, ReplaceError};
+use crate::hub::alerts::{Up, Weight};
 use crate::hub::backend::{Backend, ObjectView, Pending, Presence};
 use crate::hub::commands::{CommandRefusal, NewCommand};
 use crate::hub::durable::NeverDurable;
 use crate::hub::heartbeats::Heartbeats;
 use crate::hub::seen::Seen;
-use crate::hub::status::{Alert, Backups, Books, Calls, Certificate, Disk, Queue, Rates, Sessions, Status};
+use crate::hub::status::{Alert, Books, Calls, Certificate, Disk, Queue, Rates, Sessions, Status};
 use crate::hub::{CallAnswer, Hub, lock};
 use crate::journal::stamp::MessageId;
-use crate::router::access::{AccessEntry, AccessList};
+use crate::router::access::AccessEntry;
 use crate::router::{Count, Router, SessionState};
 use crate::sys::disk_space;
 use crate::wire::{AclItem, Format, GroupName, Payload, Uid};
@@ -53,16 +54,12 @@ pub struct View {
     started: Instant,
     is_draining: AtomicBool,
     rates: Mutex<RateMeter>,
-    raised: Mutex<BTreeMap<&'static str, Timestamp>>,
 }
 
 /// What the snapshot takes from the configuration.
 #[derive(Debug)]
 struct Facts {
     environment: &'static str,
-    central_key_is_weak: bool,
-    queue_percent: u64,
-    disk_percent: u64,
     state_dir: PathBuf,
     has_telemetry_webhook: bool,
     /// Where the kernel tells the age of the medium below `state_dir`.
@@ -73,9 +70,6 @@ impl Facts {
     fn new(config: &Config) -> Self {
         Self {
             environment: config.environment.name(),
-            central_key_is_weak: config.central.auth_key.is_weak(),
-            queue_percent: u64::from(config.alerts.queue_percent),
-            disk_percent: u64::from(config.alerts.disk_percent),
             state_dir: config.state_dir.clone(),
             has_telemetry_webhook: config.central.webhooks.telemetry.is_some(),
             life_time: wear::life_time_file(&config.state_dir),
@@ -139,7 +133,6 @@ impl View {
             started: Instant::now(),
             is_draining: AtomicBool::new(false),
             rates: Mutex::default(),
-            raised: Mutex::default(),
         }
     }
 
@@ -156,6 +149,21 @@ impl View {
     /// Takes up a changed configuration.
     pub fn set_facts(&self, config: &Config) {
         *lock(&self.facts) = Facts::new(config);
+    }
+
+    /// The snapshot, and how the journal is.
+    pub fn look_closely(&self) -> (Status, Health) {
+        (self.status(), self.journal.health())
+    }
+
+    /// Which of the central's webhooks fail.
+    pub fn failing_webhooks(&self) -> Failing {
+        let counters = self.webhooks.pool().counters();
+        Failing {
+            request: counters.request.is_failing,
+            telemetry: counters.telemetry.is_failing,
+            result: counters.result.is_failing,
+        }
     }
 
     /// From now on it is not ready.
@@ -205,94 +213,12 @@ impl View {
         let (total, free) = disk_space(&state_dir).unwrap_or_default();
         Disk { total, free }
     }
+}
 
-    fn alerts(
-        &self,
-        access: &AccessList,
-        queue: &Queue,
-        journal: &Health,
-        disk: &Disk,
-        webhooks: &Counters,
-        backup: Option<&Backups>,
-    ) -> Vec<Alert> {
-        let facts = lock(&self.facts);
-        let weak: Vec<_> =
-            access.iter().filter(|(_, entry)| entry.key.is_weak()).map(|(uid, _)| *uid).collect();
-        let mut up: Vec<(&'static str, String)> = Vec::new();
-        if facts.central_key_is_weak {
-            up.push((
-                "weak_central_key",
-                "the central's key is one that everybody knows: make a fresh one".to_owned(),
-            ));
-        }
-        if let Some(first) = weak.first() {
-            let count = weak.len();
-            up.push((
-                "weak_object_keys",
-                format!(
-                    "{count} objects have keys that everybody knows, {first} the first: `device rotate` each"
-                ),
-            ));
-        }
-        if queue.bytes * 100 >= queue.limit * facts.queue_percent && queue.limit > 0 {
-            up.push((
-                "queue",
-                "messages for the central fill the queue: bring its session or webhook back".to_owned(),
-            ));
-        }
-        if let Some(why) = &journal.read_only {
-            up.push(("journal_read_only", format!("nothing is recorded any more: {why}")));
-        }
-        if journal.is_full {
-            up.push((
-                "journal_full",
-                "the journal is full and takes nothing new: make room on its disk, or give it more"
-                    .to_owned(),
-            ));
-        }
-        if journal.failed_writes > 0 {
-            up.push((
-                "journal_writes_failed",
-                "writing to the journal failed and was made good in another file: check the medium"
-                    .to_owned(),
-            ));
-        }
-        if let Some(why) = &journal.archive_failed {
-            up.push(("archive", format!("messages whose time is over stay in the journal: {why}")));
-        }
-        if journal.found_damaged {
-            up.push((
-                "journal_damaged",
-                "parts of the journal cannot be read: see the log, check the medium, restore a backup if it matters"
-                    .to_owned(),
-            ));
-        }
-        if journal.books_differ {
-            up.push((
-                "books",
-                "the books and the journal differ in what waits: see the log, and report it".to_owned(),
-            ));
-        }
-        if disk.total > 0 && (disk.total - disk.free) * 100 >= disk.total * facts.disk_percent {
-            up.push(("disk", "the disk of state_dir is nearly full: make room on it".to_owned()));
-        }
-        up.extend(backup.into_iter().flat_map(backup_alerts));
-        for (name, counters) in
-            [("request_webhook", webhooks.request), ("telemetry_webhook", webhooks.telemetry)]
-        {
-            if counters.is_failing {
-                up.push((name, "the webhook fails: see the log for the cause, and its operator".to_owned()));
-            }
-        }
-        let mut raised = lock(&self.raised);
-        raised.retain(|name, _| up.iter().any(|(still, _)| still == name));
-        up.into_iter()
-            .map(|(name, sentence)| {
-                let since = *raised.entry(name).or_insert_with(Timestamp::now);
-                Alert { name: name.to_owned(), sentence, since: since.to_string() }
-            })
-            .collect()
-    }
+fn shown_alert(up: Up) -> Alert {
+    let (name, since) = (up.rule.name().to_owned(), up.since());
+    let urgent = up.rule.weight() == Weight::Now;
+    Alert { name, subject: up.subject, urgent, sentence: up.sentence, since }
 }
 
 fn add_webhook(all: &mut BTreeMap<String, u64>, name: &str, webhook: &WebhookCounters) {
@@ -312,21 +238,6 @@ fn add_webhook(all: &mut BTreeMap<String, u64>, name: &str, webhook: &WebhookCou
     ] {
         all.insert(format!("webhook_{name}.{cause}"), count);
     }
-}
-
-/// What is wrong with the backups of every night.
-fn backup_alerts(backup: &Backups) -> impl Iterator<Item = (&'static str, String)> {
-    let failed = match (&backup.error, backup.is_old) {
-        (Some(why), _) => Some(format!("the nightly backup failed: {why}")),
-        (None, true) => Some(
-            "no backup was made for two nights: keep the machine running at [backup] at, and its clock right"
-                .to_owned(),
-        ),
-        (None, false) => None,
-    };
-    let copy =
-        backup.copy_error.as_ref().map(|why| format!("the newest backup is not in its second place: {why}"));
-    failed.map(|why| ("backup", why)).into_iter().chain(copy.map(|why| ("backup_copy", why)))
 }
 
 fn object_view(router: &Router, seen: &Seen, uid: Uid, entry: &AccessEntry) -> ObjectView {
@@ -401,9 +312,7 @@ impl Backend for View {
     fn status(&self) -> Status {
         let disk = self.disk();
         let webhooks = self.webhooks.pool().counters();
-        let health = self.journal.health();
         let commands = self.hub.waiting_commands() as u64;
-        let backup = self.nightly.get().and_then(Weak::upgrade).map(|nightly| nightly.status());
         let mut status = self.hub.look(|router, _, central| {
             let counts = router.counts();
             let (live, kept) = router.session_counts();
@@ -428,8 +337,6 @@ impl Backend for View {
                 },
                 books: Books::of(central.books()),
                 refusals: self.refusals(router, &webhooks),
-                alerts: self.alerts(router.access(), &queue, &health, &disk, &webhooks, backup.as_ref()),
-                backup: backup.clone(),
                 disk,
                 queue,
                 ..Status::default()
@@ -464,6 +371,9 @@ impl View {
             ("sessions".to_owned(), self.tcp.admission.connections() as u64),
             ("api".to_owned(), api as u64),
         ]);
+        status.backup = self.nightly.get().and_then(Weak::upgrade).map(|nightly| nightly.status());
+        status.clock_is_set = self.journal.knows_time();
+        status.alerts = self.hub.alerts.up().into_iter().map(shown_alert).collect();
         status.latency = self.hub.meters.read();
         status.certificate = self.tcp.certificates.not_after().map(|end| Certificate {
             not_after: end.to_string(),

@@ -119,6 +119,7 @@ impl Backend for Hub {
             environment: "production".to_owned(),
             uptime_seconds: 4_000_000 + look,
             ready: true,
+            clock_is_set: true,
             sessions: Sessions {
                 live: 1003,
                 kept: 12,
@@ -235,14 +236,16 @@ impl Stage {
             let (executor, stopped) = (Arc::clone(&executor), stopped.clone());
             std::thread::spawn(move || smol::block_on(executor.run(stopped.recv())));
         }
-        let alert = |name: &str, sentence: &str| Alert {
+        let alert = |name: &str, subject: &str, urgent, sentence: &str| Alert {
             name: name.to_owned(),
+            subject: subject.to_owned(),
+            urgent,
             sentence: sentence.to_owned(),
             since: "2026-11-21T18:52:42Z".to_owned(),
         };
         let alerts = vec![
-            alert("disk", "the disk of state_dir is nearly full: make room on it"),
-            alert("object_silent", "pump-0003 is silent for 3 h: look after it"),
+            alert("disk", "", true, "the disk of state_dir is nearly full: make room on it"),
+            alert("object_silent", "pump-0003", false, "pump-0003 is silent for 3 h: look after it"),
         ];
         let hub = Hub { meters: Meters::default(), looks: AtomicU64::new(0), alerts: Mutex::new(alerts) };
         let (hub, history) = (Arc::new(hub), Arc::new(FakeHistory::default()));

@@ -52,6 +52,25 @@ fn messages_come_in_pages_in_the_order_of_insertion() {
 }
 
 #[test]
+fn events_are_a_page_of_their_kind_beside_what_is_up() {
+    let world = world();
+    let read = |query: &str| -> Value {
+        let answered = world.get(&format!("/v1/events{query}"), "aa11");
+        assert_eq!(answered.status, 200, "{}", answered.body);
+        serde_json::from_str(&answered.body).unwrap()
+    };
+    assert_eq!(read(""), serde_json::json!({"events": [], "next": 0, "alerts": []}));
+    world.history.grow(20);
+    let page = read("?after=5&limit=2&kind=event");
+    let seqs = page["events"].as_array().unwrap().iter().map(|event| event["seq"].as_u64().unwrap());
+    let seqs: Vec<_> = seqs.collect();
+    assert_eq!((seqs, &page["next"]), (vec![10, 15], &Value::from(15)));
+    let refused = world.get("/v1/events?kind=telemetry", "aa11");
+    assert_eq!((refused.status, refused.body.contains("kind")), (400, true), "{}", refused.body);
+    assert_eq!(world.get("/v1/events", "wrong").status, 401);
+}
+
+#[test]
 fn filters_leave_out_and_next_goes_on_behind_what_was_looked_through() {
     let world = world();
     world.history.grow(20);

@@ -276,6 +276,7 @@ impl Api {
             Route::Objects => self.objects(head.query, key).map(Decision::Reply),
             Route::Object(uid) => self.object(uid, key).map(Decision::Reply),
             Route::Messages => Recall::page(head.query, key, settings.max_wait).map(Decision::Recall),
+            Route::Events => Recall::events(head.query, key, settings.max_wait).map(Decision::Recall),
             Route::Message(id) => Recall::one(id, key).map(Decision::Recall),
             Route::Stream => {
                 Follow::new(head.query, head.last_event_id, key, &settings).map(Decision::Follow)
@@ -345,7 +346,13 @@ impl Api {
 
     /// What the history says. A page that may wait for its first message waits until `enough` resolves at most.
     pub async fn recall(&self, recall: Recall, enough: impl Future<Output = ()>) -> Result<Reply, ApiError> {
-        recall.answer(self.history()?.as_ref(), enough).await
+        let is_of_events = recall.is_of_events();
+        let mut reply = recall.answer(self.history()?.as_ref(), enough).await?;
+        if is_of_events {
+            // As of now: what is up may have changed while the caller waited.
+            reply.add_member("alerts", &self.backend.status().alerts);
+        }
+        Ok(reply)
     }
 
     pub(super) fn history(&self) -> Result<&Arc<dyn History>, ApiError> {

@@ -25,6 +25,9 @@ const PAGE_BYTES: usize = 1 << 20;
 /// The same for one piece of a stream, which waits in memory for a slow reader.
 const PIECE_MAX: usize = 100;
 const PIECE_BYTES: usize = 32 * 1024;
+/// What the answer calls a page's messages.
+const MESSAGES: &str = "messages";
+const EVENTS: &str = "events";
 /// The JSON of a page without its messages, and of a message without its payload, roughly.
 const PAGE_ROOM: usize = 48;
 const MESSAGE_ROOM: usize = 320;
@@ -37,6 +40,8 @@ const BUSY_PAUSE: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct Recall {
     ask: Ask,
+    /// What the answer calls them.
+    list: &'static str,
     key: Arc<ApiKey>,
     /// How long the asker waits for the first message; zero: not at all.
     pub wait: Duration,
@@ -69,7 +74,24 @@ impl Recall {
             (asked.limit, asked.newest) = (last, true);
         }
         let wait = query::span(query, "wait")?.unwrap_or_default().min(max_wait);
-        Ok(Self { ask: Ask::Page(asked), key: Arc::clone(key), wait })
+        Ok(Self { ask: Ask::Page(asked), list: MESSAGES, key: Arc::clone(key), wait })
+    }
+
+    /// The page of alerts and operator events that a query asks for.
+    pub(super) fn events(query: &str, key: &Arc<ApiKey>, max_wait: Duration) -> Result<Self, ApiError> {
+        let mut recall = Self::page(query, key, max_wait)?;
+        if let Ask::Page(asked) = &mut recall.ask {
+            if asked.kind.is_some_and(|kind| kind != Kind::Event) {
+                return Err(ApiError::content("the query's \"kind\" can only be event here"));
+            }
+            asked.kind = Some(Kind::Event);
+        }
+        Ok(Self { list: EVENTS, ..recall })
+    }
+
+    /// Whether it is for alerts and operator events.
+    pub(super) fn is_of_events(&self) -> bool {
+        self.list == EVENTS
     }
 
     /// What somebody who has every right asks for by a path and query of the API.
@@ -88,7 +110,7 @@ impl Recall {
         let id = query::decode(encoded).and_then(|text| MessageId::parse(&text)).ok_or_else(|| {
             ApiError::content("the id in the path must be a message's: 36 characters as in \"id\"")
         })?;
-        Ok(Self { ask: Ask::One(id), key: Arc::clone(key), wait: Duration::ZERO })
+        Ok(Self { ask: Ask::One(id), list: MESSAGES, key: Arc::clone(key), wait: Duration::ZERO })
     }
 
     /// The answer. A page that is empty is held until there is something to give, or until `enough` resolves.
@@ -118,7 +140,7 @@ impl Recall {
                     history.wait_beyond(query.after)
                 }
                 Err(HistoryError::Busy) => Box::pin(busy_pause()),
-                _ => return page_reply(asked, query.after).await,
+                _ => return page_reply(self.list, asked, query.after).await,
             };
             let is_over = async {
                 enough.as_mut().await;
@@ -129,7 +151,7 @@ impl Recall {
                 false
             };
             if self.wait.is_zero() || is_over.or(is_worth_a_look).await {
-                return page_reply(asked, query.after).await;
+                return page_reply(self.list, asked, query.after).await;
             }
         }
     }
@@ -140,12 +162,13 @@ pub(super) async fn busy_pause() {
     Timer::after(BUSY_PAUSE).await;
 }
 
-/// `{"messages": […], "next": …}`. It may be long: whoever else has work on this thread gets a turn now and then.
-async fn page_reply(asked: Result<Page, HistoryError>, after: Seq) -> Result<Reply, ApiError> {
+/// `{"messages": […], "next": …}`, or with another name for the list. It may be long: whoever else has work on this thread gets a turn now and then.
+async fn page_reply(list: &str, asked: Result<Page, HistoryError>, after: Seq) -> Result<Reply, ApiError> {
     let page = asked.map_err(unreadable)?;
     let room: usize = page.messages.iter().map(|message| MESSAGE_ROOM + message.payload.len()).sum();
     let mut out = String::with_capacity(PAGE_ROOM + room);
-    out.push_str("{\"messages\":[");
+    // Writing into a string cannot fail.
+    let _written = write!(out, "{{\"{list}\":[");
     let mut turn = TURN_BYTES;
     for (index, message) in page.messages.iter().enumerate() {
         if index > 0 {
@@ -157,7 +180,6 @@ async fn page_reply(asked: Result<Page, HistoryError>, after: Seq) -> Result<Rep
             smol::future::yield_now().await;
         }
     }
-    // Writing into a string cannot fail.
     let _written = write!(out, "],\"next\":{}}}", page.next.max(after));
     Ok(Reply::json_text(200, out))
 }

@@ -3,6 +3,7 @@
 //! Labels take their values from the program and the configuration, never from what peers send: the number of series
 //! is bounded.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write};
 
 use crate::hub::status::{Backups, Destination, Latency, Status};
@@ -78,9 +79,11 @@ fn write_all(out: &mut String, status: &Status) -> fmt::Result {
         sample(out, "iotsocketd_refusals_total", &[("cause", cause)], *count)?;
     }
     gauge(out, "iotsocketd_alerts", "Alerts that are up.", status.alerts.len() as u64)?;
-    family(out, "iotsocketd_alert_up", "gauge", "1 for each alert that is up.")?;
-    for alert in &status.alerts {
-        sample(out, "iotsocketd_alert_up", &[("alert", &alert.name)], 1)?;
+    family(out, "iotsocketd_alert_up", "gauge", "How many alerts of a name are up.")?;
+    let mut names = BTreeMap::<&str, u64>::new();
+    status.alerts.iter().for_each(|alert| *names.entry(&alert.name).or_default() += 1);
+    for (name, count) in names {
+        sample(out, "iotsocketd_alert_up", &[("alert", name)], count)?;
     }
     rest(out, status)
 }
@@ -203,7 +206,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::hub::status::{Bucket, Certificate, Wear};
+    use crate::hub::status::{Alert, Bucket, Certificate, Wear};
 
     const README: &str = include_str!("../../../config/grafana/README.md");
     const DASHBOARD: &str = include_str!("../../../config/grafana/iotsocketd.json");
@@ -224,6 +227,10 @@ mod tests {
         status.destinations.push(central);
         status.certificate = Some(Certificate { not_after: String::new(), days_left: -2 });
         status.backup = Some(Backups::default());
+        for subject in ["a", "b"] {
+            let (name, subject) = ("destination".to_owned(), subject.to_owned());
+            status.alerts.push(Alert { name, subject, ..Alert::default() });
+        }
         status.wear = Some(Wear { life_used_percent: Some(10), ..Wear::default() });
         status
     }
@@ -255,6 +262,7 @@ mod tests {
             "iotsocketd_info{version=\"1.0\",environment=\"te\\\"st\"} 1\n",
             "iotsocketd_refusals_total{cause=\"api.key\"} 3\n",
             "iotsocketd_certificate_days_left -2\n",
+            "iotsocketd_alert_up{alert=\"destination\"} 2\n",
             "iotsocketd_destination_waiting{destination=\"central\"} 5\n",
         ] {
             assert!(text.contains(line), "{line}");

@@ -32,6 +32,18 @@ impl Reply {
         }
     }
 
+    /// Adds a member to the JSON object that the body is.
+    pub(super) fn add_member(&mut self, name: &str, value: &impl Serialize) {
+        if self.body.last() == Some(&b'}')
+            && let Ok(value) = serde_json::to_vec(value)
+        {
+            self.body.pop();
+            for part in [b",\"", name.as_bytes(), b"\":", &value, b"}"] {
+                self.body.extend(part);
+            }
+        }
+    }
+
     /// Plain text.
     pub fn text(status: u16, body: impl Into<Vec<u8>>) -> Self {
         Self {

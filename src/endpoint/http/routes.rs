@@ -24,6 +24,7 @@ pub(super) enum Route<'a> {
     /// The UID, percent-encoded.
     Object(&'a str),
     Messages,
+    Events,
     /// The id, percent-encoded.
     Message(&'a str),
     Stream,
@@ -42,6 +43,7 @@ pub(super) fn find(path: &str) -> Option<Route<'_>> {
         "/v1/commands" => Some(Route::Post(BodyRoute::Command)),
         "/v1/objects" => Some(Route::Objects),
         "/v1/messages" => Some(Route::Messages),
+        "/v1/events" => Some(Route::Events),
         "/v1/stream" => Some(Route::Stream),
         "/v1/status" => Some(Route::Status),
         "/healthz" => Some(Route::Health),
@@ -66,7 +68,7 @@ pub(super) fn find(path: &str) -> Option<Route<'_>> {
 
 /// Whether only a concentrator with a history has the route.
 pub(super) fn is_of_history(route: &Route<'_>) -> bool {
-    matches!(route, Route::Messages | Route::Message(_) | Route::Stream)
+    matches!(route, Route::Messages | Route::Events | Route::Message(_) | Route::Stream)
 }
 
 /// Whether the route asks for no key.
@@ -86,7 +88,7 @@ pub(super) fn right(route: &Route<'_>) -> Option<Right> {
     match route {
         Route::Health | Route::Ready | Route::Console(_) => None,
         Route::Metrics | Route::Status | Route::Objects | Route::Object(_) => Some(Right::Read),
-        Route::Messages | Route::Message(_) | Route::Stream => Some(Right::Read),
+        Route::Messages | Route::Events | Route::Message(_) | Route::Stream => Some(Right::Read),
         Route::Ingest(..) => Some(Right::Ingest),
         Route::Post(BodyRoute::Request | BodyRoute::Command) => Some(Right::Request),
         Route::Post(BodyRoute::Acl) => Some(Right::Admin),

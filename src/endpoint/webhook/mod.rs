@@ -223,6 +223,17 @@ pub struct Counters {
     pub result: WebhookCounters,
 }
 
+/// Which webhooks fail right now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Failing {
+    /// The request webhook.
+    pub request: bool,
+    /// The telemetry webhook.
+    pub telemetry: bool,
+    /// The result webhook.
+    pub result: bool,
+}
+
 /// An attempt that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failed {

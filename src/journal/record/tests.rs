@@ -41,6 +41,7 @@ fn every_record() -> Vec<Record<'static>> {
         Record::Snapshot { data: vec![0; 300] },
         Record::Retired { segments: vec![3, 4] },
         Record::Tally { group, destination: "c".into(), cause: Cause::Delivered, add: 1 },
+        Record::Kept { name: "alerts".into(), data: vec![49, 50] },
     ]
 }
 

@@ -224,6 +224,11 @@ impl Journal {
         lock(&self.shared.health).clone()
     }
 
+    /// Whether the machine knows the time.
+    pub fn knows_time(&self) -> bool {
+        self.shared.clock.right_us().is_some()
+    }
+
     /// Bytes of files that have what is not delivered up to this position, and bytes that the journal may take.
     pub fn backlog(&self, position: Seq) -> (u64, u64) {
         let seen = self.shared.newest.get();

@@ -12,22 +12,28 @@ function raised(alerts) {
   return h("ul", { class: "alerts" }, alerts.map((alert) => {
     const { text, lang } = alertText(alert);
     return h("li", { class: "card" },
-      badge("bad", alert.name), " ", h("span", { lang }, text),
+      badge(alert.urgent ? "bad" : "warn", alert.name), " ",
+      alert.subject ? h("strong", null, alert.subject, " ") : "", h("span", { lang }, text),
       h("p", { class: "quiet" }, t("raised", moment(alert.since))));
   }));
 }
 
 /** What an entry says: its sentence, or its payload as it is. */
 function saying(entry) {
-  if (entry.sentence) return entry.sentence;
   if (typeof entry.payload === "string") return entry.payload;
   return entry.payload?.sentence ?? JSON.stringify(entry.payload ?? null);
+}
+
+/** What happened: the name of an alert with what became of it, or the kind of message. */
+function naming({ kind, payload }) {
+  if (!payload?.name) return word("", kind);
+  return payload.state ? `${payload.name}: ${word("step_", payload.state)}` : payload.name;
 }
 
 const entries = (caption, list) => table(caption, [t("time"), t("kind"), t("object"), t("what")],
   list.map((entry) => [
     h("time", null, entry.id ? h("a", { href: `#messages/${entry.id}` }, shortMoment(entry.time)) : shortMoment(entry.time)),
-    word("", entry.name ?? entry.kind ?? ""), entry.uid || "–", saying(entry),
+    naming(entry), entry.payload?.subject || entry.uid || "–", saying(entry),
   ]));
 
 const recorded = async (kind, signal) => (await get(`/v1/messages?${query({ kind, last: LAST })}`, signal)).messages;

@@ -1,0 +1,145 @@
+//! The one who looks every second whether something is wrong, tells it, and shows it by a light.
+//!
+//! It has a thread of its own: a disk that hangs, or an executor that is stuck, must not keep it from the rest. What it
+//! finds goes to [`Alerts`](crate::hub::alerts::Alerts), which raises and clears once; others tell their alerts there
+//! themselves.
+
+mod conditions;
+mod led;
+mod machine;
+mod window;
+
+use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use super::config::Config;
+use super::view::View;
+use crate::hub::lock;
+use conditions::{Observed, RULES, Thresholds, conditions};
+use led::Led;
+use machine::Machine;
+use window::Window;
+
+/// How often it looks. What is wrong is told within twice that.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Where the kernel shows lights and sensors.
+const SYS: &str = "/sys";
+/// Counters of refusals that are failed logins.
+const LOGIN_FAILURES: [&str; 2] = ["sessions.login", "api.key"];
+
+/// The thread. Ends when dropped, and puts the light out.
+#[derive(Debug)]
+pub struct Lookout {
+    settings: Arc<Mutex<Settings>>,
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Settings {
+    thresholds: Thresholds,
+    led: Option<String>,
+}
+
+impl Settings {
+    fn new(config: &Config) -> Self {
+        let thresholds = Thresholds {
+            central_key_is_weak: config.central.auth_key.is_weak(),
+            queue_percent: config.alerts.queue_percent.into(),
+            disk_percent: config.alerts.disk_percent.into(),
+        };
+        Self { thresholds, led: config.alerts.led.clone() }
+    }
+}
+
+impl Lookout {
+    /// Looks once, and from then on every second.
+    pub fn start(view: Arc<View>, config: &Config) -> Result<Self, String> {
+        let settings = Arc::new(Mutex::new(Settings::new(config)));
+        let (stop, stopped) = mpsc::channel::<()>();
+        let mut looking = Looking {
+            view,
+            settings: Arc::clone(&settings),
+            machine: Machine::new(Path::new(SYS)),
+            led: Led::default(),
+            failed_logins: Window::default(),
+            delivered: Window::default(),
+            slow: Window::default(),
+        };
+        looking.look();
+        let look_on = move || {
+            while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                looking.look();
+            }
+            looking.led.put_out();
+        };
+        let thread = Builder::new()
+            .name("alerts".to_owned())
+            .spawn(look_on)
+            .map_err(|error| format!("the system gives no threads: {error}"))?;
+        Ok(Self { settings, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Takes up a changed configuration.
+    pub fn reconfigure(&self, config: &Config) {
+        *lock(&self.settings) = Settings::new(config);
+    }
+}
+
+impl Drop for Lookout {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ended = thread.join();
+        }
+    }
+}
+
+struct Looking {
+    view: Arc<View>,
+    settings: Arc<Mutex<Settings>>,
+    machine: Machine,
+    led: Led,
+    failed_logins: Window,
+    delivered: Window,
+    slow: Window,
+}
+
+impl Looking {
+    fn look(&mut self) {
+        let (thresholds, led) = {
+            let settings = lock(&self.settings);
+            (settings.thresholds, settings.led.clone())
+        };
+        let (status, health) = self.view.look_closely();
+        let refused = |name: &&str| status.refusals.get(*name).copied().unwrap_or_default();
+        self.failed_logins.add(LOGIN_FAILURES.iter().map(refused).sum());
+        let arrivals = &status.latency.telemetry;
+        let in_time =
+            arrivals.buckets.iter().find(|bucket| bucket.le >= 1.0).map_or(0, |bucket| bucket.count);
+        self.delivered.add(arrivals.count);
+        self.slow.add(arrivals.count.saturating_sub(in_time));
+        let alerts = &self.view.hub.alerts;
+        let found = conditions(
+            &Observed {
+                status: &status,
+                health: &health,
+                webhooks: &self.view.failing_webhooks(),
+                weak_objects: self.view.hub.weak_objects(),
+                failed_logins: self.failed_logins.rise(),
+                delivered: self.delivered.rise(),
+                slow: self.slow.rise(),
+                hottest: self.machine.hottest(),
+                is_under_voltage: self.machine.is_under_voltage(),
+            },
+            &thresholds,
+            |rule| alerts.is_up(rule, ""),
+        );
+        alerts.assess(&RULES, found);
+        let _told = self.view.hub.tick_alerts();
+        self.led.show(Path::new(SYS), led.as_deref(), alerts.weight());
+    }
+}
