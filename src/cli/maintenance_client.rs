@@ -14,6 +14,8 @@ use crate::service::config::Config;
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 /// The same for what is read from the journal: a little longer than it may take there.
 pub(super) const JOURNAL_TIMEOUT: Duration = Duration::from_secs(35);
+/// The same for what is to be done there, all of it.
+const ERRAND_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Where systemd gives the service a folder.
 const RUNTIME_SOCKET: &str = "/run/iotsocketd/maintenance.sock";
 /// Where the socket is without a configuration.
@@ -68,10 +70,17 @@ pub(super) fn sockets(config: &Path) -> Vec<PathBuf> {
 
 /// The body of a 200 answer from the first of these sockets that somebody answers on.
 pub(super) fn ask(sockets: &[PathBuf], path: &str, timeout: Duration) -> Result<String, String> {
-    first(sockets, |socket| get(socket, path, timeout))?.ok_or_else(|| {
-        let places: Vec<_> = sockets.iter().map(|socket| socket.display().to_string()).collect();
-        format!("{}: nobody answers on {}", ClientError::NotRunning, places.join(" or "))
-    })
+    first(sockets, |socket| exchange(socket, "GET", path, timeout))?.ok_or_else(|| nobody(sockets))
+}
+
+fn nobody(sockets: &[PathBuf]) -> String {
+    let places: Vec<_> = sockets.iter().map(|socket| socket.display().to_string()).collect();
+    format!("{}: nobody answers on {}", ClientError::NotRunning, places.join(" or "))
+}
+
+/// The same for what is to be done, however long that takes.
+pub(super) fn act(sockets: &[PathBuf], path: &str) -> Result<String, String> {
+    first(sockets, |socket| exchange(socket, "POST", path, ERRAND_TIMEOUT))?.ok_or_else(|| nobody(sockets))
 }
 
 /// Whether somebody listens on one of these sockets, or whoever does cannot be asked.
@@ -84,7 +93,7 @@ pub(super) fn open(sockets: &[PathBuf], path: &str) -> Result<Option<(u64, BufRe
     first(sockets, |socket| {
         let failed = |error| ClientError::Io(socket.to_owned(), error);
         let mut stream = connect(socket)?;
-        send(&mut stream, path, JOURNAL_TIMEOUT).map_err(failed)?;
+        send(&mut stream, "GET", path, JOURNAL_TIMEOUT).map_err(failed)?;
         let mut answer = BufReader::new(stream);
         let (mut status, mut len) = (None, None);
         loop {
@@ -139,10 +148,12 @@ fn strange(socket: &Path) -> ClientError {
     ClientError::Io(socket.to_owned(), io::Error::other("what answers is no iotsocketd"))
 }
 
-fn get(socket: &Path, path: &str, timeout: Duration) -> Result<String, ClientError> {
+fn exchange(socket: &Path, method: &str, path: &str, timeout: Duration) -> Result<String, ClientError> {
+    let failed = |error| ClientError::Io(socket.to_owned(), error);
     let mut stream = connect(socket)?;
-    let answer =
-        exchange(&mut stream, path, timeout).map_err(|error| ClientError::Io(socket.to_owned(), error))?;
+    send(&mut stream, method, path, timeout).map_err(failed)?;
+    let mut answer = String::new();
+    stream.take(ANSWER_MAX).read_to_string(&mut answer).map_err(failed)?;
     let strange = || strange(socket);
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(strange)?;
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(strange)?;
@@ -159,15 +170,8 @@ fn sentence(body: &str) -> String {
 }
 
 /// HTTP/1.0: the answer comes in one piece and ends with the connection.
-fn send(stream: &mut UnixStream, path: &str, timeout: Duration) -> io::Result<()> {
+fn send(stream: &mut UnixStream, method: &str, path: &str, timeout: Duration) -> io::Result<()> {
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")
-}
-
-fn exchange(stream: &mut UnixStream, path: &str, timeout: Duration) -> io::Result<String> {
-    send(stream, path, timeout)?;
-    let mut answer = String::new();
-    stream.take(ANSWER_MAX).read_to_string(&mut answer)?;
-    Ok(answer)
+    write!(stream, "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
 }

@@ -17,6 +17,7 @@ mod messages;
 mod output;
 mod progress;
 mod recall;
+mod remap;
 mod run;
 pub mod simulate;
 mod site;
@@ -62,6 +63,7 @@ const COMMANDS: &[Command] = &[
         help: messages::TRACE_HELP,
         run: messages::run_trace,
     },
+    Command { name: "remap", summary: remap::SUMMARY, help: remap::HELP, run: remap::run },
     Command { name: "export", summary: export::SUMMARY, help: export::HELP, run: export::run },
     Command { name: "backup", summary: backup::SUMMARY, help: backup::HELP, run: backup::run },
     Command {

@@ -1,9 +1,10 @@
 //! The maintenance socket: a plain synchronous server on a Unix socket and a thread of its own, outside the
 //! executor. It answers when everything else is stuck, and nothing from the network may ever reach it. Whoever may
-//! open the socket (its owner and group) has every right; today it answers what is only looked at.
+//! open the socket (its owner and group) has every right.
 //!
-//! What has to be read from the journal may take a while, or hang with the medium: a second thread waits for it. A copy of
-//! everything takes longer still, and hangs with whoever takes it: a third one hands it out, one at a time.
+//! What has to be read from the journal may take a while, or hang with the medium: a second thread waits for it, and a third
+//! one for what has to be done. A copy of everything takes longer still, and hangs with whoever takes it: a fourth one hands
+//! it out, one at a time.
 
 use std::fmt;
 use std::io::{self, Cursor, ErrorKind, Read, Write as _};
@@ -21,6 +22,7 @@ use async_io::Timer;
 use smol::future::FutureExt;
 use tiny_http::{Header, Request, Response, Server};
 
+use super::http::acts::Act;
 use super::http::api::{Api, BodySize, Decision, Head, Source};
 use super::http::{ApiError, Cause, Recall, Reply};
 use crate::logfmt::Quoted;
@@ -31,6 +33,8 @@ const MODE: u32 = 0o660;
 const BACKLOG: i32 = 16;
 /// Questions to the journal that wait for their turn.
 const RECALLS_MAX: usize = 8;
+/// What is to be done and waits for its turn.
+const ERRANDS_MAX: usize = 8;
 /// What is asked for a copy of everything, and bytes of it that are handed out at a time.
 const COPY_PATH: &str = "/v1/backup";
 const COPY_CHUNK: usize = 256 * 1024;
@@ -70,6 +74,12 @@ impl fmt::Debug for CopyStream {
 struct Question {
     request: Request,
     recall: Recall,
+}
+
+/// Something that is to be done, and who asks.
+struct Errand {
+    request: Request,
+    act: Act,
 }
 
 /// Why the socket cannot be had. Each sentence names the file.
@@ -127,12 +137,17 @@ impl Maintenance {
             .map_err(|error| failed(io::Error::other(error.to_string())))?;
         let (server, is_ending) = (Arc::new(server), Arc::new(AtomicBool::new(false)));
         let (questions, asked) = mpsc::sync_channel(RECALLS_MAX);
+        let (errands, wanted) = mpsc::sync_channel(ERRANDS_MAX);
         let (copy_requests, copies_wanted) = mpsc::sync_channel(1);
         let is_copying = Arc::new(AtomicBool::new(false));
         let (ending, ended) = smol::channel::bounded(1);
         let reader = {
-            let api = Arc::clone(&api);
+            let (api, ended) = (Arc::clone(&api), ended.clone());
             move || answer_questions(&api, &asked, &ended)
+        };
+        let doer = {
+            let api = Arc::clone(&api);
+            move || run_errands(&api, &wanted, &ended)
         };
         let server_thread = {
             let (server, is_ending) = (Arc::clone(&server), Arc::clone(&is_ending));
@@ -143,7 +158,7 @@ impl Maintenance {
                         Ok(request) if request.url() == COPY_PATH => {
                             want_copy(request, &copy_requests, &is_copying);
                         }
-                        Ok(request) => answer(&api, request, &questions),
+                        Ok(request) => answer(&api, request, &questions, &errands),
                         // Woken to end; or accepting failed, and the server has told the log.
                         Err(_) => break,
                     }
@@ -154,6 +169,7 @@ impl Maintenance {
         let threads = vec![
             spawn("maintenance").spawn(server_thread).map_err(failed)?,
             spawn("recall").spawn(reader).map_err(failed)?,
+            spawn("errands").spawn(doer).map_err(failed)?,
         ];
         if let Some(copies) = copies {
             let is_ending = Arc::clone(&is_ending);
@@ -208,7 +224,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(socket.into())
 }
 
-fn answer(api: &Api, request: Request, questions: &SyncSender<Question>) {
+fn answer(api: &Api, request: Request, questions: &SyncSender<Question>, errands: &SyncSender<Errand>) {
     let reply = match judge(api, &request) {
         Ok(Decision::Reply(reply)) => reply,
         Ok(Decision::Recall(recall)) => match questions.try_send(Question { request, recall }) {
@@ -217,8 +233,14 @@ fn answer(api: &Api, request: Request, questions: &SyncSender<Question>) {
                 return respond(question.request, no_answer("too many read the journal at the moment"));
             }
         },
+        Ok(Decision::Act(act)) => match errands.try_send(Errand { request, act }) {
+            Ok(()) => return,
+            Err(mpsc::TrySendError::Full(errand) | mpsc::TrySendError::Disconnected(errand)) => {
+                return respond(errand.request, no_answer("too much is to be done at the moment"));
+            }
+        },
         // Calls and streams would be held, and this thread serves everybody.
-        Ok(Decision::Body(_)) => ApiError::new(Cause::Route, 405, "this socket answers GET only").reply(),
+        Ok(Decision::Body(_)) => ApiError::new(Cause::Route, 405, "this socket takes no bodies").reply(),
         Ok(Decision::Follow(_)) => {
             ApiError::new(Cause::Route, 404, "this socket has no stream: ask for /v1/messages").reply()
         }
@@ -256,6 +278,18 @@ fn answer_questions(api: &Api, asked: &Receiver<Question>, ended: &smol::channel
             Ok(no_answer("the concentrator is stopping"))
         };
         let reply = smol::block_on(recalled.or(late).or(ending)).unwrap_or_else(|error| error.reply());
+        respond(request, reply);
+    }
+}
+
+/// Until nobody can ask any more. It takes as long as it takes.
+fn run_errands(api: &Api, wanted: &Receiver<Errand>, ended: &smol::channel::Receiver<()>) {
+    while let Ok(Errand { request, act }) = wanted.recv() {
+        let ending = async {
+            let _closed = ended.recv().await;
+            Ok(no_answer("the concentrator is stopping"))
+        };
+        let reply = smol::block_on(act.run(api).or(ending)).unwrap_or_else(|error| error.reply());
         respond(request, reply);
     }
 }

@@ -5,80 +5,80 @@
 //! later are events of its object. What cannot be mapped is an event without an object, which stands in for the message
 //! that it may become (see [`MessageId::beside`]).
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use async_io::Timer;
 use smol::future::FutureExt as _;
 
-use super::backend::Pending;
+use super::alerts::{Alerts, Rule};
 use super::durable::NeverDurable;
-use super::intake::{Arrival, Intake, IntakeError, Receipt};
+use super::intake::{Arrival, IntakeError, Receipt};
 use super::{Hub, Turn, lock};
-use crate::ingest::{Kept, Link, Mapped, Seen, Shape, Shapes};
+use crate::ingest::{Kept, Link, Mapped, Outcome, Seen, Shape, dedup_of_stored};
 use crate::journal::front::{Refused, Takes};
 use crate::journal::record::{Kind, Message, State, Via};
 use crate::journal::stamp::{Clock, MessageId};
-use crate::logfmt::Quoted;
 use crate::router::Count;
 use crate::wire::{Format, GroupName, Payload, Uid};
 
 /// How long a request is held while it is not known what came before the start. Networks wait 10 s.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Shapes of one source that are told one by one: there is room for other alerts, too.
+pub const SHAPES_TOLD_MAX: usize = 16;
 /// What stands before the key of what a network says later: it has second tries of its own.
 const LATER: &str = "later ";
 
 /// What is known of messages that came before.
 #[derive(Debug, Default)]
-pub struct Before {
-    seen: Seen<MessageId>,
-    shapes: Shapes,
-    /// Elements in quarantine by source, as far as this knows.
-    quarantined: BTreeMap<String, u64>,
-}
+pub struct Before(Seen<MessageId>);
 
 impl Before {
     /// Takes up a record that came in by a source, oldest first. `id` is the record's own, `time_us` when it came in.
     pub fn note(&mut self, id: MessageId, time_us: i64, message: &Message<'_>) {
         let (Some(source), Some(network)) = (&message.source, &message.network) else { return };
-        let dedup = || crate::ingest::dedup_of_stored(network);
-        let (key, first) = match (message.kind, Link::of_stored(network)) {
-            (Kind::Telemetry, Some(Link::Remapped(first, _))) => (dedup(), first),
-            (Kind::Telemetry, _) => (dedup(), id),
-            (_, Some(Link::Merged(first))) => (dedup().map(|key| format!("{LATER}{key}")), first),
-            (_, Some(Link::Released(_))) => return self.release(source),
+        let (is_later, first) = match (message.kind, Link::of_stored(network)) {
+            (Kind::Telemetry, Some(Link::Remapped(first, _))) => (false, first),
+            (Kind::Telemetry, _) => (false, id),
+            (_, Some(Link::Merged(first))) => (true, first),
+            // What is in quarantine has no key.
+            (_, None) => (true, id),
             (_, Some(_)) => return,
-            (_, None) if is_quarantine(message) => {
-                let Some(kept) = Kept::from_network(network) else { return };
-                self.quarantine(source, kept.shape);
-                return;
-            }
-            (_, None) => (dedup().map(|key| format!("{LATER}{key}")), id),
         };
-        if let Some(key) = key {
-            self.seen.note(source, &key, first, time_us);
+        if let Some(key) = dedup_of_stored(network) {
+            let key = if is_later { format!("{LATER}{key}") } else { key };
+            self.0.note(source, &key, first, time_us);
         }
     }
+}
 
-    /// One element more; whether its shape is new.
-    fn quarantine(&mut self, source: &str, shape: Shape) -> bool {
-        *self.quarantined.entry(source.to_owned()).or_default() += 1;
-        self.shapes.is_new(source, shape)
-    }
+/// An element that is kept in quarantine.
+#[derive(Debug, Clone, Copy)]
+pub struct InQuarantine<'a> {
+    /// The source that brought it.
+    pub source: &'a str,
+    /// The group of its objects that the access list does not name.
+    pub group: Option<GroupName>,
+    /// The id that it was answered with.
+    pub id: MessageId,
+    /// When it came, in microseconds since 1970.
+    pub arrived_us: i64,
+}
 
-    /// One element less.
-    fn release(&mut self, source: &str) {
-        if let Some(count) = self.quarantined.get_mut(source) {
-            *count -= 1;
-            if *count == 0 {
-                self.quarantined.remove(source);
-                self.shapes.forget(source);
-            }
-        }
-    }
+/// What became of an element that was in quarantine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Released {
+    /// It is a message now.
+    Mapped,
+    /// It came before, or belongs to a message that did.
+    Duplicate,
+    /// It carries nothing.
+    Ignored,
+    /// It stays; why.
+    Stays(Cow<'static, str>),
 }
 
 /// The hub's side of it.
@@ -87,33 +87,26 @@ pub(super) struct IngestDesk {
     /// `None`: it is still being read.
     before: Option<Before>,
     waiting: Vec<Waker>,
+    /// Shapes of bodies in quarantine that were told, by source.
+    told: BTreeMap<String, BTreeSet<Shape>>,
 }
 
-/// The intake of this hub.
-#[derive(Debug, Clone)]
-pub struct HubIntake(Arc<Hub>);
-
-impl HubIntake {
-    /// It takes nothing before [`Hub::give_before`].
-    pub fn new(hub: &Arc<Hub>) -> Self {
-        Self(Arc::clone(hub))
-    }
-}
-
-impl Intake for HubIntake {
-    fn take(&self, source: &str, arrivals: Vec<Arrival>) -> Pending<Result<Vec<Receipt>, IntakeError>> {
-        let (hub, source) = (Arc::clone(&self.0), source.to_owned());
-        Box::pin(async move {
-            hub.wait_for_before().await?;
-            let (receipts, on_flash) = hub.take_arrivals(&source, arrivals)?;
-            on_flash.await.map_err(|NeverDurable| IntakeError::ReadOnly)?;
-            Ok(receipts)
-        })
-    }
-
-    fn now_us(&self) -> Option<i64> {
-        let now = lock(&self.0.core).log.stamp();
-        (now.clock == Clock::Synced).then_some(now.wall_us)
+impl IngestDesk {
+    /// Alerts to a shape that cannot be mapped.
+    fn tell(&mut self, alerts: &Alerts, source: &str, shape: Shape, reason: &str) {
+        let told = self.told.entry(source.to_owned()).or_default();
+        let is_one_of_few = told.len() < SHAPES_TOLD_MAX || told.contains(&shape);
+        let (subject, reason) = match is_one_of_few {
+            true => (format!("{source} {shape}"), reason),
+            false => (source.to_owned(), "bodies of many shapes"),
+        };
+        if is_one_of_few {
+            told.insert(shape);
+        }
+        let sentence = format!(
+            "what `{source}` posts is kept in quarantine ({reason}): mend [ingest.{source}], then `iotsocketd remap {source}`"
+        );
+        alerts.raise(Rule::Quarantine, &subject, sentence);
     }
 }
 
@@ -128,14 +121,26 @@ impl Hub {
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    /// How many elements are in quarantine, by source; of the last day and since the start.
-    pub fn quarantined(&self) -> BTreeMap<String, u64> {
-        let core = lock(&self.core);
-        core.ingest.before.as_ref().map(|before| before.quarantined.clone()).unwrap_or_default()
+    /// Takes what a source brought, see [`super::intake::Intake::take`].
+    pub async fn take_of_network(
+        &self,
+        source: &str,
+        arrivals: Vec<Arrival>,
+    ) -> Result<Vec<Receipt>, IntakeError> {
+        self.wait_for_before().await?;
+        let (receipts, on_flash) = self.take_arrivals(source, arrivals)?;
+        on_flash.await.map_err(|NeverDurable| IntakeError::ReadOnly)?;
+        Ok(receipts)
+    }
+
+    /// Microseconds since 1970, `None` while the machine does not know the time.
+    pub fn right_us(&self) -> Option<i64> {
+        let now = lock(&self.core).log.stamp();
+        (now.clock == Clock::Synced).then_some(now.wall_us)
     }
 
     /// Resolves when it is known what came before the start.
-    async fn wait_for_before(&self) -> Result<(), IntakeError> {
+    pub async fn wait_for_before(&self) -> Result<(), IntakeError> {
         let known = poll_fn(|context| {
             let desk = &mut lock(&self.core).ingest;
             if desk.before.is_some() {
@@ -153,6 +158,28 @@ impl Hub {
                 Err(IntakeError::Starting)
             })
             .await
+    }
+
+    /// Takes an element out of quarantine, if the outcome of mapping it now is more than that it cannot be mapped. It
+    /// keeps its id and time. What is recorded is on flash after [`Hub::all_recorded`].
+    pub fn release(&self, kept: &InQuarantine<'_>, outcome: Outcome) -> Result<Released, IntakeError> {
+        let mut turn = self.turn(Instant::now());
+        let released = turn.release(kept, outcome);
+        turn.pump();
+        released
+    }
+
+    /// A source's quarantine was looked through: these are left of it, each with what is wrong.
+    pub fn looked_through(&self, source: &str, left: &[(Shape, String)]) {
+        let mut core = lock(&self.core);
+        core.ingest.told.remove(source);
+        let of_source = |subject: &str| subject.split(' ').next() == Some(source);
+        for up in self.alerts.up().iter().filter(|up| up.rule == Rule::Quarantine && of_source(&up.subject)) {
+            self.alerts.clear(Rule::Quarantine, &up.subject);
+        }
+        for (shape, reason) in left {
+            core.ingest.tell(&self.alerts, source, *shape, reason);
+        }
     }
 
     fn take_arrivals(
@@ -195,8 +222,11 @@ impl Turn<'_> {
             self.core.log.append(event).map_err(not_taken)?;
             return Ok(Receipt::Duplicate(first));
         }
-        if let Err(receipt) = self.judge(group, mapped) {
-            return Ok(receipt);
+        let payload = Payload::new(mapped.format, &mapped.payload).unwrap_or(Payload::EMPTY);
+        match self.core.router.ingested(self.now, mapped.uid, group, payload) {
+            Ok(()) => {}
+            Err(Count::RateExceeded) => return Ok(Receipt::TooFast(group)),
+            Err(count) => return Ok(Receipt::Refused(refusal(count, group, mapped).into())),
         }
         let message = telemetry(group, source, &mapped.network, mapped);
         let appended = self.core.log.append(message);
@@ -210,7 +240,7 @@ impl Turn<'_> {
             self.core.seen.heard(mapped.uid, self.now);
         }
         if let (Some(dedup), Some(before)) = (&mapped.dedup, &mut self.core.ingest.before) {
-            before.seen.note(source, dedup, id, time_us);
+            before.0.note(source, dedup, id, time_us);
         }
         Ok(Receipt::Taken(id))
     }
@@ -239,9 +269,55 @@ impl Turn<'_> {
             (None, None) => (Receipt::Taken(id), id),
         };
         if let (Some(later), Some(before)) = (&later, &mut self.core.ingest.before) {
-            before.seen.note(source, later, of, time_us);
+            before.0.note(source, later, of, time_us);
         }
         Ok(receipt)
+    }
+
+    fn release(&mut self, kept: &InQuarantine<'_>, outcome: Outcome) -> Result<Released, IntakeError> {
+        let (mapped, is_later) = match outcome {
+            Outcome::Unmapped(unmapped) => return Ok(Released::Stays(unmapped.sentence)),
+            Outcome::Ignored(_) => {
+                let network = Link::Released(kept.id).put_before("{}");
+                let release = event(Uid::CENTRAL, GroupName::NONE, kept.source, &network);
+                self.core.log.append(release).map_err(not_taken)?;
+                return Ok(Released::Ignored);
+            }
+            Outcome::Message(mapped) => (mapped, false),
+            Outcome::Merge(mapped) => (mapped, true),
+        };
+        let listed = self.core.router.group_of(mapped.uid);
+        let Some(group) = listed.or(kept.group) else {
+            return Ok(Released::Stays("the access list does not name this object".into()));
+        };
+        let released = Link::Released(kept.id).put_before("{}");
+        let release = event(Uid::CENTRAL, group, kept.source, &released);
+        if let Some(first) = self.first_of(kept.source, mapped.dedup.as_deref()) {
+            let network = match is_later {
+                true => Link::Merged(first).put_before(&mapped.network),
+                false => Link::Duplicate(first).put_before("{}"),
+            };
+            let event = event(mapped.uid, group, kept.source, &network);
+            self.core.log.append_with(event, release).map_err(not_taken)?;
+            return Ok(Released::Duplicate);
+        }
+        if is_later && !mapped.has_data {
+            let event = event(mapped.uid, group, kept.source, &mapped.network);
+            self.core.log.append_with(event, release).map_err(not_taken)?;
+            return Ok(Released::Duplicate);
+        }
+        let payload = Payload::new(mapped.format, &mapped.payload).unwrap_or(Payload::EMPTY);
+        if let Err(count) = self.core.router.takes_of_network(group, payload) {
+            return Ok(Released::Stays(refusal(count, group, &mapped).into()));
+        }
+        let network = Link::Remapped(kept.id, kept.arrived_us).put_before(&mapped.network);
+        let message = telemetry(group, kept.source, &network, &mapped);
+        self.core.log.append_with(message, release).map_err(not_taken)?;
+        self.core.central.received(group);
+        if let (Some(dedup), Some(before)) = (&mapped.dedup, &mut self.core.ingest.before) {
+            before.0.note(kept.source, dedup, kept.id, kept.arrived_us);
+        }
+        Ok(Released::Mapped)
     }
 
     fn quarantine(
@@ -269,37 +345,13 @@ impl Turn<'_> {
             Err(refused) => return Err(not_taken(refused)),
         };
         let (id, _) = self.id_of(seq);
-        let before = self.core.ingest.before.as_mut();
-        if before.is_some_and(|before| before.quarantine(source, kept.shape)) {
-            let (shape, reason) = (kept.shape, Quoted(&kept.sentence));
-            log::warn!(
-                "event=quarantined source={} shape={shape} id={id} reason={reason} action=\"mend [ingest], then remap\"",
-                Quoted(&source)
-            );
-        }
+        self.core.ingest.tell(&self.hub.alerts, source, kept.shape, &kept.sentence);
         Ok(Receipt::Quarantined(id))
     }
 
     /// The first message with this key.
     fn first_of(&self, source: &str, dedup: Option<&str>) -> Option<MessageId> {
-        self.core.ingest.before.as_ref()?.seen.find(source, dedup?)
-    }
-
-    /// Whether the rules of its object's group take a message; if not, what its sender is told.
-    fn judge(&mut self, group: GroupName, mapped: &Mapped) -> Result<(), Receipt> {
-        let payload = Payload::new(mapped.format, &mapped.payload).unwrap_or(Payload::EMPTY);
-        let judged = self.core.router.ingested(self.now, mapped.uid, group, payload);
-        judged.map_err(|count| match count {
-            Count::RateExceeded => Receipt::TooFast(group),
-            Count::PayloadTooLarge => {
-                let len = mapped.payload.len();
-                Receipt::Refused(format!("objects of the group `{group}` may not send {len} bytes").into())
-            }
-            Count::PayloadNotItsFormat => {
-                Receipt::Refused(format!("the payload is no {}", mapped.format.name()).into())
-            }
-            _ => Receipt::Refused(format!("objects of the group `{group}` may not send telemetry").into()),
-        })
+        self.core.ingest.before.as_ref()?.0.find(source, dedup?)
     }
 
     /// The id and the time of what was just appended.
@@ -314,6 +366,17 @@ impl Turn<'_> {
 /// Whether this is an element that is kept in quarantine.
 pub fn is_quarantine(message: &Message<'_>) -> bool {
     message.kind == Kind::Event && message.via == Via::Ingest && message.state == State::Refused
+}
+
+/// What the sender is told of a message that is against the rules of its object's group.
+fn refusal(count: Count, group: GroupName, mapped: &Mapped) -> String {
+    match count {
+        Count::PayloadTooLarge => {
+            format!("objects of the group `{group}` may not send {} bytes", mapped.payload.len())
+        }
+        Count::PayloadNotItsFormat => format!("the payload is no {}", mapped.format.name()),
+        _ => format!("objects of the group `{group}` may not send telemetry"),
+    }
 }
 
 fn telemetry<'a>(group: GroupName, source: &'a str, network: &'a str, mapped: &'a Mapped) -> Message<'a> {

@@ -3,10 +3,13 @@
 //! [`Intake`] is what the API asks; whoever keeps the records answers. An answer means that everything is on flash.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::Serialize;
+
 use super::backend::Pending;
-use crate::ingest::{Kept, Mapped};
+use crate::ingest::{Kept, Mapped, Source};
 use crate::journal::stamp::MessageId;
 use crate::wire::GroupName;
 
@@ -18,6 +21,9 @@ pub trait Intake: Send + Sync + 'static {
     fn take(&self, source: &str, arrivals: Vec<Arrival>) -> Pending<Result<Vec<Receipt>, IntakeError>>;
     /// Microseconds since 1970, `None` while the machine does not know the time.
     fn now_us(&self) -> Option<i64>;
+    /// Maps what is in quarantine of a source as the source is now, and takes what can be mapped under its first id and
+    /// time. Resolves when that is on flash. May take long; what was done before it was given up stays done.
+    fn remap(&self, source: &Source) -> Pending<Result<Remapped, RemapError>>;
 }
 
 /// What a source brought.
@@ -79,6 +85,50 @@ pub enum Receipt {
     /// Its object sends more than the rate of this group.
     TooFast(GroupName),
 }
+
+/// What became of a source's quarantine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Remapped {
+    /// Elements that are messages now.
+    pub mapped: u64,
+    /// Elements that came before, or belong to a message that did.
+    pub duplicates: u64,
+    /// Elements that carry nothing.
+    pub ignored: u64,
+    /// Elements that stay.
+    pub remaining: u64,
+    /// Why they do, with how many there are of each; at most [`REASONS_MAX`].
+    pub reasons: BTreeMap<String, u64>,
+}
+
+/// Reasons that are told one by one.
+pub const REASONS_MAX: usize = 20;
+
+/// Why a quarantine is not mapped, or not to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RemapError {
+    /// Another is under way.
+    UnderWay,
+    /// Nothing can be taken.
+    Intake(IntakeError),
+    /// The journal cannot be read; what the medium said.
+    Storage(String),
+    /// The concentrator is stopping.
+    Stopping,
+}
+
+impl fmt::Display for RemapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnderWay => f.write_str("a quarantine is being mapped already: wait for its end"),
+            Self::Intake(error) => error.fmt(f),
+            Self::Storage(said) => write!(f, "the journal cannot be read ({said}): see the log"),
+            Self::Stopping => f.write_str("the concentrator is stopping: go on when it runs again"),
+        }
+    }
+}
+
+impl std::error::Error for RemapError {}
 
 /// Why nothing was taken. The network should try again later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -116,6 +116,12 @@ impl Log {
         Some(MessageId::new(at_us, seq, self.front.journal()))
     }
 
+    /// Appends a message and one that is committed together with it.
+    pub(super) fn append_with(&mut self, message: Message<'_>, beside: Message<'_>) -> Result<Seq, Refused> {
+        let now = self.stamp();
+        self.front.append_with(message, beside, now)
+    }
+
     /// Appends a message that is worth no trouble if there is no room for it.
     pub(super) fn append_or_count(&mut self, message: Message<'_>) {
         self.unrecorded += u64::from(self.append(message).is_err());

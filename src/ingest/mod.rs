@@ -2,9 +2,9 @@
 //!
 //! [`map`] reads a body as its source's format says, one file of `formats` each, and gives an [`Outcome`] for every
 //! element of it. A [`Mapped`] message has a UID, what the device sent, and what the network says about it as JSON.
-//! [`Seen`] knows which messages came before, [`Shapes`] which shapes of bodies were complained of, [`Allowance`] how
-//! many messages a source may still send; [`Kept`] is what has to be kept of a request that cannot be mapped, so that
-//! it can be mapped later.
+//! [`Seen`] knows which messages came before, [`Allowance`] how many messages a source may still send; [`Kept`] is what has
+//! to be kept of a request that cannot be mapped, so that it can be mapped later ([`map_kept`]), and [`Shape`] what it looks
+//! like.
 //!
 //! # How a network's second try is known
 //!
@@ -40,7 +40,7 @@ pub use outcome::{Fault, Flag, Malformed, Mapped, Outcome, Unmapped};
 pub use rate::Allowance;
 pub use request::{HEADERS, Request};
 pub use seen::{SEEN_MAX, SEEN_US, Seen, dedup_of_stored};
-pub use shape::{SHAPES_MAX, Shape, Shapes};
+pub use shape::Shape;
 pub use source::{
     ALIASES_FILE_MAX, ALIASES_MAX, Aliases, Encoding, Map, NetworkFormat, Objects, Source, check_pointer,
 };
@@ -64,6 +64,30 @@ pub fn map(
     now_us: Option<i64>,
 ) -> Result<Vec<Outcome>, Malformed> {
     let elements = formats::elements(source, request)?;
+    let outcomes = elements.iter().map(|element| map_element(source, request, element, is_listed, now_us));
+    Ok(outcomes.collect())
+}
+
+/// Maps an element that was kept, as the source is now; `now_us` is when it came. One element stays one, even if it is an
+/// array itself.
+pub fn map_kept(
+    source: &Source,
+    kept: &Kept,
+    raw: &[u8],
+    is_listed: &dyn Fn(Uid) -> bool,
+    now_us: Option<i64>,
+) -> Outcome {
+    let request = kept.request(raw);
+    map_element(source, &request, &formats::element(&request), is_listed, now_us)
+}
+
+fn map_element(
+    source: &Source,
+    request: &Request<'_>,
+    element: &Element<'_>,
+    is_listed: &dyn Fn(Uid) -> bool,
+    now_us: Option<i64>,
+) -> Outcome {
     let admit = |outcome: Outcome| match &outcome {
         Outcome::Message(mapped) | Outcome::Merge(mapped)
             if source.objects == Objects::Listed && !is_listed(mapped.uid) =>
@@ -73,13 +97,10 @@ pub fn map(
         }
         _ => Ok(outcome),
     };
-    let outcomes = elements.iter().map(|element| {
-        formats::read(source, request, element)
-            .and_then(|read| read.finish(source, now_us))
-            .and_then(admit)
-            .unwrap_or_else(|unmappable| unmapped(unmappable, element))
-    });
-    Ok(outcomes.collect())
+    formats::read(source, request, element)
+        .and_then(|read| read.finish(source, now_us))
+        .and_then(admit)
+        .unwrap_or_else(|unmappable| unmapped(unmappable, element))
 }
 
 fn unmapped(Unmappable { fault, sentence }: Unmappable, element: &Element<'_>) -> Outcome {

@@ -1,13 +1,11 @@
 //! The shape of a body: which members of which types it has, whatever their values. One alert a shape, not one a body.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::BTreeSet;
 use std::fmt;
 
 use ring::digest::{SHA256, digest};
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// Shapes that are remembered; then the one known for longest is forgotten, and would be told again.
-pub const SHAPES_MAX: usize = 1_000;
 /// Paths of one shape; what has more is told by its first ones.
 const PATHS_MAX: usize = 500;
 /// Bytes of a path that count.
@@ -55,37 +53,6 @@ impl fmt::Display for Shape {
 impl fmt::Debug for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
-    }
-}
-
-/// Shapes that were told, by source.
-#[derive(Debug, Default)]
-pub struct Shapes {
-    known: HashSet<(String, Shape)>,
-    order: VecDeque<(String, Shape)>,
-}
-
-impl Shapes {
-    /// Whether this source's shape is new; from now on it is not.
-    pub fn is_new(&mut self, source: &str, shape: Shape) -> bool {
-        let entry = (source.to_owned(), shape);
-        if self.known.contains(&entry) {
-            return false;
-        }
-        if self.order.len() == SHAPES_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-        self.known.insert(entry.clone());
-        self.order.push_back(entry);
-        true
-    }
-
-    /// Forgets a source's shapes: its configuration was mended, or meant to be.
-    pub fn forget(&mut self, source: &str) {
-        self.known.retain(|(name, _)| name != source);
-        self.order.retain(|(name, _)| name != source);
     }
 }
 
@@ -210,20 +177,5 @@ mod tests {
         Shape::of_json(&format!("{{{}}}", members.join(",")));
         Shape::of_json(&"[".repeat(100_000));
         Shape::of_json(&format!("{{\"{}\":1}}", "é".repeat(PATH_MAX)));
-    }
-
-    #[test]
-    fn each_shape_is_new_once_and_the_oldest_is_forgotten() {
-        let mut shapes = Shapes::default();
-        let shape = |n: usize| Shape(n.to_le_bytes());
-        assert!(shapes.is_new("a", shape(0)) && !shapes.is_new("a", shape(0)));
-        assert!(shapes.is_new("b", shape(0)), "of another source");
-        shapes.forget("b");
-        assert!((1..SHAPES_MAX).all(|n| shapes.is_new("a", shape(n))));
-        assert!(!shapes.is_new("a", shape(0)), "as many as there may be");
-        assert!(shapes.is_new("a", shape(SHAPES_MAX)));
-        assert!(shapes.is_new("a", shape(0)) && !shapes.is_new("a", shape(SHAPES_MAX)));
-        shapes.forget("a");
-        assert!(shapes.is_new("a", shape(SHAPES_MAX)));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use super::{Count, Group, Router};
+use super::{Count, Router};
 use crate::wire::{GroupName, Payload, Uid};
 
 /// Allowances of objects without a session that are kept before those that are not used up are let go.
@@ -49,29 +49,30 @@ impl Router {
         group: GroupName,
         payload: Payload<'_>,
     ) -> Result<(), Count> {
-        let judged = self.judge_ingested(now, uid, group, payload);
+        self.takes_of_network(group, payload)?;
+        let rate = self.settings.groups.get(&group).map_or(0, |group| group.rate);
+        let is_within = match self.peers.get_mut(&uid) {
+            _ if rate == 0 => true,
+            Some(peer) => Self::within_rate(&mut peer.allowance, rate, now),
+            None => self.ingested.take(uid, rate, now),
+        };
+        if is_within {
+            return Ok(());
+        }
+        self.counts.add(Count::RateExceeded);
+        Err(Count::RateExceeded)
+    }
+
+    /// The same for one that came earlier, whose time counts in no rate.
+    pub fn takes_of_network(&mut self, group: GroupName, payload: Payload<'_>) -> Result<(), Count> {
+        let judged = match self.settings.groups.get(&group).filter(|group| group.telemetry) {
+            Some(group) => Self::takes_payload(group, payload),
+            None => Err(Count::TelemetryNotAllowed),
+        };
         if let Err(count) = judged {
             self.counts.add(count);
         }
         judged
-    }
-
-    fn judge_ingested(
-        &mut self,
-        now: Instant,
-        uid: Uid,
-        group: GroupName,
-        payload: Payload<'_>,
-    ) -> Result<(), Count> {
-        let group = self.settings.groups.get(&group).filter(|group| group.telemetry);
-        let group: &Group = group.ok_or(Count::TelemetryNotAllowed)?;
-        Self::takes_payload(group, payload)?;
-        let is_within = match self.peers.get_mut(&uid) {
-            _ if group.rate == 0 => true,
-            Some(peer) => Self::within_rate(&mut peer.allowance, group.rate, now),
-            None => self.ingested.take(uid, group.rate, now),
-        };
-        if is_within { Ok(()) } else { Err(Count::RateExceeded) }
     }
 }
 

@@ -39,7 +39,6 @@ use crate::hub::access_keeper::AccessKeeper;
 use crate::hub::backend::Backend;
 use crate::hub::file_stamp::stamp;
 use crate::hub::heartbeats::Loop;
-use crate::hub::ingesting::HubIntake;
 use crate::hub::status::Status;
 use crate::hub::{Hub, access_file, lock};
 use crate::journal::recovery::Report;
@@ -146,7 +145,7 @@ impl Service {
         let view = Arc::new(view);
         let api = Api::new(Arc::clone(&view) as Arc<dyn Backend>, settings::api(&config));
         let api = api.with_history(Arc::new(journal.records()));
-        let api = Arc::new(api.with_intake(Arc::new(HubIntake::new(&view.hub))));
+        let api = Arc::new(api.with_intake(Arc::new(journal.networks(&view.hub))));
         if !config.ingest.is_empty() {
             journal.look_back()?;
         }

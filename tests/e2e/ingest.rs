@@ -9,12 +9,12 @@ fn source(site: &Site, name: &str, format: &str, more: &str) {
     site.append(&format!("[ingest.{name}]\nformat = \"{format}\"\ngroup = \"Devices\"\n{more}"));
 }
 
-fn bring(site: &Site, source: &str, body: &Value) -> Reply {
+pub fn bring(site: &Site, source: &str, body: &Value) -> Reply {
     site.post(&format!("/v1/ingest/{source}"), body)
 }
 
 /// Brings a message that is taken, and gives its id.
-fn id_of(reply: &Reply) -> String {
+pub fn id_of(reply: &Reply) -> String {
     assert_eq!(reply.status, 200, "{}", reply.text());
     reply.json()["id"].as_str().unwrap().to_owned()
 }
@@ -27,23 +27,23 @@ fn uplink(number: u64) -> Value {
     json!({"device": "1B4C7E", "time": 1_795_287_162 + number, "data": format!("{number:04x}"), "seqNumber": number})
 }
 
-fn message(site: &Site, id: &str) -> Value {
+pub fn message(site: &Site, id: &str) -> Value {
     let reply = site.http().get(&format!("/v1/messages/{id}"));
     assert_eq!(reply.status, 200, "{id}: {}", reply.text());
     reply.json()
 }
 
-fn messages(site: &Site, query: &str) -> Vec<Value> {
+pub fn messages(site: &Site, query: &str) -> Vec<Value> {
     let page = site.http().get(&format!("/v1/messages?limit=1000&{query}")).json();
     page["messages"].as_array().unwrap().clone()
 }
 
 /// The names of what happened to a message.
-fn events(message: &Value) -> Vec<&str> {
+pub fn events(message: &Value) -> Vec<&str> {
     message["events"].as_array().unwrap().iter().map(|event| event["event"].as_str().unwrap()).collect()
 }
 
-fn take_all(_: &Hook) -> Act {
+pub fn take_all(_: &Hook) -> Act {
     Act::Answer(200, String::new())
 }
 

@@ -12,6 +12,7 @@ mod alerts;
 mod bad_input;
 mod ingest;
 mod operation;
+mod quarantine;
 mod queued;
 mod sessions;
 mod slow_and_many;

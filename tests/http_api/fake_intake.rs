@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use iotsocketd::hub::backend::Pending;
 use iotsocketd::hub::history::MessageId;
-use iotsocketd::hub::intake::{Arrival, Intake, IntakeError, Receipt};
-use iotsocketd::ingest::Seen;
+use iotsocketd::hub::intake::{Arrival, Intake, IntakeError, Receipt, RemapError, Remapped};
+use iotsocketd::ingest::{Seen, Source};
 
 use super::fake_history::{FIRST_US, id};
 
@@ -110,6 +110,19 @@ impl Intake for FakeIntake {
             .await;
             receipts
         })
+    }
+
+    fn remap(&self, source: &Source) -> Pending<Result<Remapped, RemapError>> {
+        let inner = self.0.lock().unwrap();
+        let in_quarantine = |(of, arrival): &&(String, Arrival)| {
+            *of == source.name && matches!(arrival, Arrival::Quarantine { .. })
+        };
+        let remaining = inner.taken.iter().filter(in_quarantine).count() as u64;
+        let remapped = match inner.failure {
+            Some(failure) => Err(RemapError::Intake(failure)),
+            None => Ok(Remapped { remaining, ..Remapped::default() }),
+        };
+        Box::pin(async { remapped })
     }
 
     fn now_us(&self) -> Option<i64> {

@@ -352,3 +352,22 @@ fn the_rules_of_a_group_are_told() {
     assert!(late.error().contains("Devices"));
     assert_eq!((world.api.refusals.get(Cause::Group), world.api.refusals.get(Cause::Rate)), (1, 1));
 }
+
+#[test]
+fn a_quarantine_is_mapped_by_who_may_administer() {
+    let world = ingesting();
+    bring(&world, "plain", "{}");
+    let remap = |method: &str, source: &str, token: &str| {
+        let head = format!("{method} /v1/remap/{source} HTTP/1.1\r\nHost: x\r\n");
+        world.ask(&format!("{head}Authorization: Bearer {token}\r\nContent-Length: 0\r\n\r\n"))
+    };
+    let remapped = remap("POST", "plain", CENTRAL);
+    let wanted = json!({"mapped": 0, "duplicates": 0, "ignored": 0, "remaining": 1, "reasons": {}});
+    assert_eq!((remapped.status, parsed(&remapped)), (200, wanted));
+    assert_eq!(remap("POST", "plain", "ee55").status, 403, "a right of its own");
+    assert_eq!(remap("GET", "plain", CENTRAL).headers["allow"], "POST");
+    assert_eq!(remap("POST", "nobody", CENTRAL).status, 404);
+    assert_eq!(remap("POST", "far", CENTRAL).status, 200, "networks of a source are those that bring");
+    world.intake.fail(Some(IntakeError::Full));
+    assert_eq!(remap("POST", "plain", CENTRAL).status, 503);
+}

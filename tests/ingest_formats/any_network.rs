@@ -94,11 +94,38 @@ fn what_is_kept_is_mapped_when_the_configuration_was_mended() {
             let kept = Kept::new(&post.request(), &unmapped);
             let read = Kept::from_network(kept.to_network().as_bytes()).unwrap();
             assert_eq!(read, kept);
-            let again = ingest::map(&source, &read.request(&unmapped.raw), &|_| true, Some(NOW_US)).unwrap();
-            assert_eq!(again, [expected]);
+            let again = ingest::map_kept(&source, &read, &unmapped.raw, &|_| true, Some(NOW_US));
+            assert_eq!(again, expected);
         }
     }
     assert_eq!(Kept::from_network(b"{}"), None);
+}
+
+#[test]
+fn a_list_in_a_batch_stays_one_element() {
+    let source = source(NetworkFormat::Plain);
+    let one = r#"{"UID":"a","Payload":1,"Format":"JSON"}"#;
+    let post = post(format!("[{one},[{one},{one}]]"));
+    let outcomes = post.all(&source);
+    let [Outcome::Message(_), Outcome::Unmapped(list)] = outcomes.as_slice() else { panic!("{outcomes:?}") };
+    assert_eq!(list.raw, format!("[{one},{one}]").as_bytes());
+    let kept = Kept::new(&post.request(), list);
+    let again = ingest::map_kept(&source, &kept, &list.raw, &|_| true, Some(NOW_US));
+    assert_eq!(again, outcomes[1]);
+}
+
+#[test]
+fn what_is_no_json_is_mapped_by_the_network_that_passes_it_on_only() {
+    let beam = source(NetworkFormat::Soracom);
+    let post = post("21.5").of_type("text/plain");
+    let [Outcome::Unmapped(unmapped)] = <[_; 1]>::try_from(post.all(&beam)).unwrap() else {
+        panic!("without an identity")
+    };
+    let kept = Kept::new(&post.request(), &unmapped);
+    let again =
+        ingest::map_kept(&source(NetworkFormat::Plain), &kept, &unmapped.raw, &|_| true, Some(NOW_US));
+    let Outcome::Unmapped(again) = again else { panic!("came in: {again:?}") };
+    assert_eq!(again.fault, Fault::Kind);
 }
 
 /// Cut and bent at every byte, each body is still one of the outcomes, and what is taken keeps its bounds.

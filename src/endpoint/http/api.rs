@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::acts::Act;
 use super::auth::{ApiKey, Keys};
 use super::body::{self, CallRequest};
 use super::error::{ApiError, Cause};
@@ -117,6 +118,8 @@ pub enum Decision {
     Recall(Recall),
     /// Ask the history for everything from now on.
     Follow(Follow),
+    /// Do it: [`Act::run`].
+    Act(Act),
 }
 
 /// A body that is awaited.
@@ -143,7 +146,7 @@ enum Awaited {
 pub struct Api {
     backend: Arc<dyn Backend>,
     history: Option<Arc<dyn History>>,
-    ingest: Option<Ingest>,
+    pub(super) ingest: Option<Ingest>,
     settings: Mutex<Arc<Settings>>,
     /// Counted by cause.
     pub refusals: Refusals<Cause>,
@@ -220,10 +223,10 @@ impl Api {
         }
         let route = routes::find(head.path);
         let door = match &route {
-            Some(Route::Ingest(name, _)) => settings.ingest.get(*name),
+            Some(Route::Ingest(name, _) | Route::Remap(name)) => settings.ingest.get(*name),
             _ => None,
         };
-        if let (Source::Network(address), Some(door)) = (source, door)
+        if let (Source::Network(address), Some(door), Some(Route::Ingest(..))) = (source, door, &route)
             && !door.source.allow_from.allows(address)
         {
             return Err(forbidden("this source address may not bring messages here"));
@@ -247,7 +250,7 @@ impl Api {
         if self.history.is_none() && routes::is_of_history(&route) {
             return Err(no_history());
         }
-        if self.ingest.is_none() && matches!(route, Route::Ingest(..)) {
+        if self.ingest.is_none() && matches!(route, Route::Ingest(..) | Route::Remap(_)) {
             return Err(no_intake());
         }
         routes::check_method(&route, head.method)?;
@@ -294,6 +297,7 @@ impl Api {
                 };
                 Ok(Decision::Body(Expected { route, key: Arc::clone(key), settings, limit }))
             }
+            Route::Remap(_) => Ok(Decision::Act(Act::Remap(Arc::clone(door.ok_or_else(unknown_source)?)))),
             Route::Ingest(_, tail) => {
                 let visit = Box::new(Visit::new(door.ok_or_else(unknown_source)?, tail, head));
                 let limit = visit.door.source.max_body;
@@ -450,7 +454,7 @@ fn unknown_source() -> ApiError {
     ApiError::new(Cause::Object, 404, "no source of this name is configured")
 }
 
-fn no_intake() -> ApiError {
+pub(super) fn no_intake() -> ApiError {
     ApiError::new(Cause::Route, 404, "this concentrator takes no messages of partner networks yet")
 }
 

@@ -16,7 +16,7 @@ use super::error::{ApiError, Cause};
 use super::reply::Reply;
 use crate::endpoint::refusals::{self, Refusals};
 use crate::hub::backend::Backend;
-use crate::hub::intake::{Arrival, Intake, IntakeError, QUARANTINE_MAX, Receipt};
+use crate::hub::intake::{Arrival, Intake, IntakeError, QUARANTINE_MAX, Receipt, RemapError};
 use crate::hub::lock;
 use crate::ingest::{self, Allowance, Fault, Flag, HEADERS, Kept, Outcome, Request, Source};
 use crate::payload_json::write_string;
@@ -195,6 +195,16 @@ impl Ingest {
         let mut receipts = receipts.into_iter();
         let results = places.into_iter().map(|place| self.result(place, &mut receipts)).collect();
         answer(results)
+    }
+
+    /// Maps what is in quarantine of a door's source.
+    pub async fn remap(&self, door: &Door) -> Result<Reply, ApiError> {
+        let remapped = self.intake.remap(&door.source).await;
+        let failed = |error: RemapError| match error {
+            RemapError::Intake(error) => not_taken(error),
+            error => ApiError::new(Cause::Storage, 503, error.to_string()).with_header("retry-after", "5"),
+        };
+        remapped.map(|remapped| Reply::json(200, &remapped)).map_err(failed)
     }
 
     /// The elements that go to the intake, and the place of each element in the answer.

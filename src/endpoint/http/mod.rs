@@ -8,6 +8,7 @@
 //!
 //! Refusals come in one order, see [`api::Api::judge`]; each is counted by cause and told in the log.
 
+pub mod acts;
 pub mod api;
 pub mod auth;
 mod body;

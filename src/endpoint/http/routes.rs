@@ -32,6 +32,8 @@ pub(super) enum Route<'a> {
     Console(&'static Asset),
     /// The source's name, and what stands behind it and a slash.
     Ingest(&'a str, &'a str),
+    /// The source's name.
+    Remap(&'a str),
     Post(BodyRoute),
 }
 
@@ -62,6 +64,7 @@ pub(super) fn find(path: &str) -> Option<Route<'_>> {
                 .or_else(|| one("/v1/objects/").map(Route::Object))
                 .or_else(|| one("/v1/messages/").map(Route::Message))
                 .or_else(ingest)
+                .or_else(|| one("/v1/remap/").map(Route::Remap))
         }
     }
 }
@@ -91,14 +94,14 @@ pub(super) fn right(route: &Route<'_>) -> Option<Right> {
         Route::Messages | Route::Events | Route::Message(_) | Route::Stream => Some(Right::Read),
         Route::Ingest(..) => Some(Right::Ingest),
         Route::Post(BodyRoute::Request | BodyRoute::Command) => Some(Right::Request),
-        Route::Post(BodyRoute::Acl) => Some(Right::Admin),
+        Route::Post(BodyRoute::Acl) | Route::Remap(_) => Some(Right::Admin),
     }
 }
 
 /// 405 unless the route has this method.
 pub(super) fn check_method(route: &Route<'_>, method: &str) -> Result<(), ApiError> {
     let (allowed, header) = match route {
-        Route::Post(_) | Route::Ingest(..) => (method == "POST", "POST"),
+        Route::Post(_) | Route::Ingest(..) | Route::Remap(_) => (method == "POST", "POST"),
         _ => (method == "GET" || method == "HEAD", "GET, HEAD"),
     };
     if allowed {

@@ -30,6 +30,7 @@ use smol::io::AsyncReadExt;
 use smol::{Async, Executor, Task};
 use smol_hyper::rt::SmolTimer;
 
+use super::acts::Act;
 use super::api::{Api, BodySize, Decision, Expected, Head, Settings, Source};
 use super::error::{ApiError, Cause};
 use super::events::{EventBody, events};
@@ -248,6 +249,7 @@ enum Ready {
     Finish(Expected, Bytes),
     Recall(Recall),
     Follow(Follow),
+    Act(Act),
 }
 
 /// An answer that is there, or one that goes on.
@@ -278,6 +280,7 @@ async fn respond(
         Ok(Decision::Reply(reply)) => Ok(Ready::Reply(reply)),
         Ok(Decision::Recall(recall)) => Ok(Ready::Recall(recall)),
         Ok(Decision::Follow(follow)) => Ok(Ready::Follow(follow)),
+        Ok(Decision::Act(act)) => Ok(Ready::Act(act)),
         Err(error) => Err(error),
     };
     // What follows an unread body cannot be told from it.
@@ -287,6 +290,7 @@ async fn respond(
         Ok(Ready::Reply(reply)) => Ok(Answer::Whole(reply)),
         Ok(Ready::Finish(expected, whole)) => api.finish(expected, whole).await.map(Answer::Whole),
         Ok(Ready::Recall(recall)) => recall_until(api, recall, &drain).await.map(Answer::Whole),
+        Ok(Ready::Act(act)) => act.run(api).await.map(Answer::Whole),
         Ok(Ready::Follow(follow)) => events(api, follow, drain, peer).await.map(Answer::Events),
         Err(error) => Err(error),
     };

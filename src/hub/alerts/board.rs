@@ -102,6 +102,9 @@ impl Board {
         let fresh = || Held { sentence: String::new(), state: State::Fresh { quiet }, hold: first };
         let held = self.alerts.entry(key).or_insert_with(fresh);
         held.sentence = sentence;
+        if let End::After(first) = rule.end() {
+            held.hold = first;
+        }
         held.state = match held.state {
             State::Fresh { .. } => State::Fresh { quiet },
             State::Up { since_us, .. } => State::Up { since_us, quiet },
@@ -116,6 +119,10 @@ impl Board {
         let key = (rule, cut(subject.to_owned(), SUBJECT_MAX));
         if let Some(held) = self.alerts.get_mut(&key) {
             held.calm(now);
+            if let End::After(_) = rule.end() {
+                // It tells of something that happened, and somebody saw to it.
+                held.hold = Duration::ZERO;
+            }
         }
     }
 
@@ -351,6 +358,21 @@ mod tests {
         assert_eq!(story.after(HOUR), ["-quarantine net 12ab"]);
         assert_eq!(story.after(HOUR * 22), NOTHING);
         assert_eq!(story.after(HOUR), ["-quarantine net 34cd"]);
+    }
+
+    #[test]
+    fn what_happened_is_over_when_somebody_saw_to_it() {
+        let mut story = Story::new();
+        story.raise(Rule::Quarantine, "net 12ab");
+        story.after(SECOND);
+        story.clear(Rule::Quarantine, "net 12ab");
+        story.raise(Rule::Quarantine, "net 12ab");
+        assert_eq!(story.after(HOUR), NOTHING, "it happened again");
+        story.clear(Rule::Quarantine, "net 12ab");
+        assert_eq!(story.after(SECOND), ["-quarantine net 12ab"]);
+        story.raise(Rule::Quarantine, "net 12ab");
+        assert_eq!(story.after(SECOND), ["+quarantine net 12ab"]);
+        assert_eq!(story.after(HOUR * 23), NOTHING);
     }
 
     #[test]

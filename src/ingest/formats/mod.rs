@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 
 use super::BATCH_MAX;
 use super::draft::Read;
-use super::outcome::{Malformed, Unmappable};
+use super::outcome::{Fault, Malformed, Unmappable};
 use super::request::Request;
 use super::source::{NetworkFormat, Source};
 
@@ -57,6 +57,14 @@ pub fn elements<'a>(source: &Source, request: &Request<'a>) -> Result<Vec<Elemen
     }
 }
 
+/// The element that was kept of a request as its body.
+pub fn element<'a>(request: &Request<'a>) -> Element<'a> {
+    match std::str::from_utf8(request.body) {
+        Ok(text) if request.media_type() == "application/json" => Element::Json(Cow::Borrowed(text.trim())),
+        _ => Element::Raw(request.body),
+    }
+}
+
 /// What an element says.
 pub fn read<'a>(
     source: &'a Source,
@@ -65,7 +73,10 @@ pub fn read<'a>(
 ) -> Result<Read<'a>, Unmappable> {
     let text = match element {
         Element::Json(text) => text.as_ref(),
-        Element::Raw(bytes) => return soracom::read_raw(source, request, bytes),
+        Element::Raw(bytes) if source.format == NetworkFormat::Soracom => {
+            return soracom::read_raw(source, request, bytes);
+        }
+        Element::Raw(_) => return Err(Unmappable::new(Fault::Kind, "the body is not JSON")),
     };
     match source.format {
         NetworkFormat::Plain => plain::read(source, request, text),

@@ -10,6 +10,7 @@ mod bell;
 mod clock;
 mod history;
 mod linked;
+mod networks;
 mod seen;
 mod stopped;
 mod thread;
@@ -48,6 +49,7 @@ use archiving::{Archive, Archiving};
 use bell::Bell;
 use clock::WallClock;
 pub use history::Records;
+pub use networks::Networks;
 use seen::{Newest, Seen};
 pub use stopped::{Stopped, jump};
 use worker::Worker;
@@ -98,6 +100,8 @@ struct Shared {
     is_audited: AtomicBool,
     /// What partner networks brought before the start is known to the hub, or read for it.
     looks_back: AtomicBool,
+    /// A quarantine is being mapped.
+    is_remapping: AtomicBool,
     /// Reads what the central was away for, so that no question about the past keeps it waiting.
     refill: Worker,
     /// What of that was asked for last: from which number, below which. What was asked before is no longer wanted.
@@ -143,6 +147,7 @@ impl Opened {
             hub: OnceLock::new(),
             is_audited: AtomicBool::new(false),
             looks_back: AtomicBool::new(false),
+            is_remapping: AtomicBool::new(false),
             refill: Worker::start("journal-refill", &folder, &newest)?,
             wanted: Arc::default(),
             commands: Arc::default(),
@@ -191,6 +196,11 @@ impl Journal {
     /// What was recorded.
     pub fn records(&self) -> Records {
         Records::new(Arc::clone(&self.shared.newest), Arc::clone(&self.history))
+    }
+
+    /// Where messages of partner networks go.
+    pub fn networks(&self, hub: &Arc<Hub>) -> Networks {
+        Networks::new(hub, &self.shared)
     }
 
     /// Reads what partner networks brought before the start, once, and tells the hub: it takes nothing of them before.
