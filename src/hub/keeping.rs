@@ -3,7 +3,7 @@
 //! The hub appends in memory and rings; the journal's own thread comes with [`Hub::begin_round`], takes the batches, puts
 //! them on flash without anybody's lock, and says so with [`Hub::committed`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
@@ -16,7 +16,7 @@ use crate::delivery::central;
 use crate::delivery::feed::Source;
 use crate::journal::Seq;
 use crate::journal::front::{Front, Refused, Takes, Ticket};
-use crate::journal::record::{self, Cause, Message, Record, TooLarge};
+use crate::journal::record::{self, Cause, Kind, Message, Record, TooLarge};
 use crate::journal::segment::Batch;
 use crate::journal::stamp::{Clock, MessageId, Stamp};
 use crate::journal::state::{CursorState, Small};
@@ -74,6 +74,8 @@ pub(super) struct Log {
     pub(super) waiting: Waiting,
     /// Records of calls and changes that there was no room for.
     pub(super) unrecorded: u64,
+    /// Messages since the journal was made, by kind.
+    pub(super) recorded: BTreeMap<Kind, u64>,
     rung: Option<Urgency>,
     /// What the clock was worth last; right from the start if the time of this boot is recorded already.
     clock: Option<Clock>,
@@ -83,7 +85,12 @@ impl Log {
     pub(super) fn new(keeping: Keeping<'_>) -> Self {
         let Keeping { front, small, keeper, durable_only } = keeping;
         let clock = small.boots.contains_key(&front.boot()).then_some(Clock::Synced);
-        Self { front, durable_only, keeper, waiting: Waiting::default(), unrecorded: 0, rung: None, clock }
+        let mut recorded = BTreeMap::new();
+        for (_, kind, count) in small.received() {
+            *recorded.entry(kind).or_default() += count;
+        }
+        let waiting = Waiting::default();
+        Self { front, durable_only, keeper, waiting, unrecorded: 0, recorded, rung: None, clock }
     }
 
     /// What time it is. When the clock is set for the first time since the start of the machine, the time of everything
@@ -104,8 +111,10 @@ impl Log {
     }
 
     pub(super) fn append(&mut self, message: Message<'_>) -> Result<Seq, Refused> {
-        let now = self.stamp();
-        self.front.append(message, now)
+        let (now, kind) = (self.stamp(), message.kind);
+        let seq = self.front.append(message, now)?;
+        *self.recorded.entry(kind).or_default() += 1;
+        Ok(seq)
     }
 
     /// Appends a message of our own and gives its id; `None`: the journal does not take it.

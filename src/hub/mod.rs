@@ -27,7 +27,7 @@ pub mod status;
 #[cfg(test)]
 pub mod testing;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -243,6 +243,11 @@ impl Hub {
         turn.core.central.set_webhook(telemetry_webhook);
         turn.handle(Command::Reconfigure(Box::new(settings)));
         turn.pump();
+    }
+
+    /// How many messages were recorded since the journal was made, by kind.
+    pub fn recorded(&self) -> BTreeMap<MessageKind, u64> {
+        lock(&self.core).log.recorded.clone()
     }
 
     /// The objects whose keys everybody knows.

@@ -33,6 +33,8 @@ pub struct Status {
     pub calls: Calls,
     /// Telemetry: where every datagram went.
     pub books: Books,
+    /// Messages that were recorded since the journal was made, by kind.
+    pub recorded: BTreeMap<&'static str, u64>,
     /// Where messages go, each with what waits for it.
     pub destinations: Vec<Destination>,
     /// The listeners' certificate; absent if its dates cannot be read.

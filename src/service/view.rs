@@ -372,6 +372,8 @@ impl View {
             ("api".to_owned(), api as u64),
         ]);
         status.backup = self.nightly.get().and_then(Weak::upgrade).map(|nightly| nightly.status());
+        let recorded = self.hub.recorded().into_iter();
+        status.recorded = recorded.map(|(kind, count)| (kind.name(), count)).collect();
         status.clock_is_set = self.journal.knows_time();
         status.alerts = self.hub.alerts.up().into_iter().map(shown_alert).collect();
         status.latency = self.hub.meters.read();

@@ -138,6 +138,7 @@ impl Backend for Hub {
             queue: Queue { messages: 45_920, bytes: 21_000_000, limit: 33_554_432, ..Queue::default() },
             disk: Disk { total: 31_268_536_320, free: 2_189_934_592 },
             calls: Calls { pending: 7, answered: 88_123, not_found: 41, timed_out: 3, abandoned: 1 },
+            recorded: [("telemetry", 123_456)].into(),
             books: Books {
                 received: 169_386 + look,
                 delivered: 123_456 + look,

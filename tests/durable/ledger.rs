@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::support::{Http, Site};
+use crate::support::{Http, Site, eventually};
 
 /// A message as it was shown, but for its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,27 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// How much telemetry there was, as of the last look at all.
+    pub fn telemetry(&self) -> u64 {
+        self.states.values().sum()
+    }
+
+    /// Looks at everything, and at how much telemetry there is.
+    pub fn count(&mut self, site: &Site) -> u64 {
+        self.look(&mut site.http(), 0);
+        self.telemetry()
+    }
+
+    /// Looks at everything behind this number until the books are of the same moment. Gives the last number, and them.
+    pub fn agrees(&mut self, site: &Site, from: u64) -> (u64, Books) {
+        let mut found = (0, Books::of(site));
+        eventually("books and history agree", || {
+            found = (self.look(&mut site.http(), from), Books::of(site));
+            found.0 == found.1.numbered
+        });
+        found
+    }
+
     /// Looks at everything behind this number: numbers follow without a gap, what was shown before is the same, what is
     /// gone is the oldest. `from` 0: everything. Gives the last number.
     pub fn look(&mut self, http: &mut Http, from: u64) -> u64 {
@@ -45,6 +66,9 @@ impl Ledger {
                 assert!(first.is_none() || self.may_have_gaps || seq == last + 1, "{seq} behind {last}");
                 first = first.or(Some(seq));
                 last = seq;
+                if message["kind"] != "telemetry" {
+                    continue;
+                }
                 *states.entry(text(&message["state"])).or_default() += 1;
                 self.take(seq, message);
             }
@@ -74,7 +98,9 @@ impl Ledger {
         let path = format!("/v1/messages?after={newest}&limit=1000");
         let Ok(reply) = http.try_call("GET", &path, b"") else { return };
         assert_eq!(reply.status, 200, "{}", reply.text());
-        for message in reply.json()["messages"].as_array().unwrap() {
+        let page = reply.json();
+        let messages = page["messages"].as_array().unwrap().iter();
+        for message in messages.filter(|message| message["kind"] == "telemetry") {
             self.take(message["seq"].as_u64().unwrap(), message);
         }
     }
@@ -110,6 +136,8 @@ pub struct Books {
     pub made_room: u64,
     pub refused: u64,
     pub damaged: u64,
+    /// Messages of all kinds that have a number.
+    pub numbered: u64,
 }
 
 impl Books {
@@ -123,6 +151,8 @@ impl Books {
             let value = status.pointer(&format!("/books/{name}")).and_then(Value::as_u64);
             value.unwrap_or_else(|| panic!("{name} in {status:#}"))
         };
+        let recorded =
+            || status["recorded"].as_object().unwrap().values().map(|count| count.as_u64().unwrap());
         let books = Self {
             received: number("received"),
             delivered: number("delivered"),
@@ -131,14 +161,17 @@ impl Books {
             made_room: number("dropped/oldest_for_room"),
             refused: number("dropped/refused_for_room"),
             damaged: number("dropped/damaged"),
+            numbered: recorded().sum(),
         };
+        let telemetry = status["recorded"]["telemetry"].as_u64().unwrap_or(0);
+        assert_eq!(books.taken(), telemetry, "{books:?}");
         let dropped = books.expired + books.made_room + books.refused + books.damaged;
         assert_eq!(books.received, books.delivered + books.waiting + dropped, "{books:?}");
         books
     }
 
-    /// Messages that have a number.
-    pub fn numbered(&self) -> u64 {
+    /// Telemetry that has a number.
+    pub fn taken(&self) -> u64 {
         self.received - self.refused
     }
 }

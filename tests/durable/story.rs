@@ -34,10 +34,11 @@ fn send(site: &Site, objects: &mut [Object], each: u64) {
     eventually("all is taken", || Books::of(site).received == all);
 }
 
-/// Waits until so many messages are on flash.
-fn on_flash(site: &Site, count: u64) {
-    let path = format!("/v1/messages?after={}&limit=1&wait=20s", count - 1);
-    eventually("all is on flash", || site.http().get(&path).json()["next"].as_u64() == Some(count));
+/// Waits until so many messages of telemetry are on flash.
+fn on_flash(site: &Site, count: usize) {
+    let path = "/v1/messages?kind=telemetry&limit=1000";
+    let on_flash = || site.http().get(path).json()["messages"].as_array().unwrap().len();
+    eventually("all is on flash", || on_flash() == count);
 }
 
 #[test]
@@ -48,13 +49,13 @@ fn what_came_without_a_central_arrives_in_order_after_a_kill() {
     send(&site, &mut objects, 100);
     on_flash(&site, 300);
     let mut ledger = Ledger::default();
-    assert_eq!(ledger.look(&mut site.http(), 0), 300);
+    assert_eq!(ledger.count(&site), 300);
     assert_eq!(ledger.states.get("waiting"), Some(&300));
     site.kill();
     site.start();
     let books = Books::of(&site);
     assert_eq!((books.received, books.waiting, books.delivered), (300, 300, 0));
-    assert_eq!(ledger.look(&mut site.http(), 0), 300);
+    assert_eq!(ledger.count(&site), 300);
     let got = Shared::default();
     let central = Session::open(&site, &got).unwrap();
     drain(&site);
@@ -66,7 +67,7 @@ fn what_came_without_a_central_arrives_in_order_after_a_kill() {
     send(&site, &mut objects, 10);
     drain(&site);
     on_flash(&site, 330);
-    assert_eq!(ledger.look(&mut site.http(), 0), 330);
+    assert_eq!(ledger.count(&site), 330);
     central.leave();
     eventually("it is told what became of all", || {
         ledger.look(&mut site.http(), 0);
@@ -88,10 +89,11 @@ fn a_stop_commits_what_came_last() {
     site.start();
     log_in(&site, &mut objects);
     send(&site, &mut objects, 50);
-    assert_eq!(site.http().get("/v1/messages").json()["next"], 0, "only what is on flash is told");
+    let told = site.http().get("/v1/messages?kind=telemetry").json();
+    assert_eq!(told["messages"].as_array().unwrap().len(), 0, "only what is on flash is told");
     site.stop();
     site.start();
-    assert_eq!(Ledger::default().look(&mut site.http(), 0), 150);
+    assert_eq!(Ledger::default().count(&site), 150);
     assert_eq!(Books::of(&site).waiting, 150);
 }
 
@@ -141,12 +143,12 @@ fn nothing_is_forwarded_before_it_is_on_flash() {
         });
         central.leave();
         site.start();
-        let last = ledger.look(&mut site.http(), 0);
+        let last = ledger.count(&site);
         let kept: BTreeSet<_> = ledger.shown.values().map(|shown| shown.payload.as_str()).collect();
         let got = got.lock().unwrap();
         let invented: Vec<_> = got.all.iter().filter(|payload| !kept.contains(payload.as_str())).collect();
         assert!(invented.is_empty(), "not on flash: {invented:?}");
-        assert_eq!(Books::of(&site).numbered(), last);
+        assert_eq!(Books::of(&site).taken(), last);
         site.kill();
     }
 }
@@ -159,8 +161,10 @@ fn history_is_told_by_api_stream_and_commands() {
     send(&site, &mut objects, 20);
     on_flash(&site, 60);
     let mut http = site.http();
-    let page = http.get("/v1/messages?limit=7").json();
-    assert_eq!((page["messages"].as_array().unwrap().len(), &page["next"]), (7, &Value::from(7)));
+    let page = http.get("/v1/messages?kind=telemetry&limit=7").json();
+    let seq = |message: &Value| message["seq"].as_u64().unwrap();
+    let messages = page["messages"].as_array().unwrap();
+    assert_eq!((messages.len(), page["next"].as_u64()), (7, Some(seq(&messages[6]))));
     let one = &page["messages"][2];
     assert_eq!((&one["kind"], &one["via"]), (&Value::from("telemetry"), &Value::from("udp")));
     assert_eq!((&one["clock"], &one["state"]), (&Value::from("synced"), &Value::from("waiting")));
@@ -170,34 +174,37 @@ fn history_is_told_by_api_stream_and_commands() {
         with_trace["events"].as_array().unwrap().iter().map(|event| event["event"].clone()).collect();
     assert_eq!(events, ["received", "stored"]);
     assert_eq!(with_trace["payload"], one["payload"]);
-    let own = http.get("/v1/messages?uid=pump-2&limit=1000").json();
+    let own = http.get("/v1/messages?kind=telemetry&uid=pump-2&limit=1000").json();
     assert_eq!(own["messages"].as_array().unwrap().len(), 20);
-    assert_eq!(http.get("/v1/messages?after=60").json()["next"], 60);
+    let last = http.get("/v1/messages?kind=telemetry&last=11").json();
+    let last = last["messages"].as_array().unwrap();
+    let (middle, end) = (seq(&last[0]), seq(&last[10]));
     // A stream from the middle, over what is there and what comes.
     let mut stream = site.http();
-    stream.send("GET", "/v1/stream?after=50", b"").unwrap();
+    stream.send("GET", &format!("/v1/stream?kind=telemetry&after={middle}"), b"").unwrap();
     let mut text = String::new();
     let mut read_to = |seq: u64| {
         while !text.contains(&format!("id: {seq}\n")) {
             text += &String::from_utf8(stream.read_some()).unwrap();
         }
     };
-    read_to(60);
+    read_to(end);
     let mut waiting = site.http();
-    waiting.send("GET", "/v1/messages?after=60&wait=20s", b"").unwrap();
+    let path = format!("/v1/messages?kind=telemetry&after={end}&wait=20s");
+    waiting.send("GET", &path, b"").unwrap();
     send(&site, &mut objects[..1], 1);
-    assert_eq!(waiting.read().unwrap().json()["messages"][0]["seq"], 61);
-    read_to(61);
-    let ran = site.run(&["messages", "--json", "--after", "0", "--limit", "5"]);
+    read_to(seq(&waiting.read().unwrap().json()["messages"][0]));
+    let kind = ["--kind", "telemetry"];
+    let ran = site.run(&[&["messages", "--json", "--after", "0", "--limit", "5"][..], &kind].concat());
     assert_eq!((ran.code, ran.out.lines().count()), (0, 5), "{}", ran.err);
     let first: Value = serde_json::from_str(ran.out.lines().nth(2).unwrap()).unwrap();
     assert_eq!(first["id"], *id);
     let ran = site.run(&["trace", id, "--json"]);
     let traced: Value = serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("{}", ran.err));
     assert_eq!((&traced["id"], &traced["seq"]), (&one["id"], &one["seq"]));
-    let ran = site.run(&["export"]);
+    let ran = site.run(&[&["export"][..], &kind].concat());
     assert_eq!((ran.code, ran.out.lines().count()), (0, 61), "{}", ran.err);
-    let ran = site.run(&["export", "--format", "csv"]);
+    let ran = site.run(&[&["export", "--format", "csv"][..], &kind].concat());
     assert_eq!((ran.code, ran.out.lines().count()), (0, 62), "{}", ran.err);
     site.kill();
     site.start();
