@@ -27,7 +27,7 @@ pub mod status;
 #[cfg(test)]
 pub mod testing;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -41,7 +41,7 @@ use crate::journal::record::{Kind as MessageKind, Message, State, Via};
 use crate::journal::stamp::MessageId;
 use crate::journal::state::Small;
 use crate::limits::TELEMETRY_WINDOW;
-use crate::router::access::AccessList;
+use crate::router::access::{AccessList, WeakObjects};
 use crate::router::{
     Command, ConnectionId, Count, Ending, Fact, Login, Origin, Queued, Router, Settings, Ticket,
     WebhookRefusal, WebhookRequest,
@@ -92,23 +92,6 @@ struct Core {
     timer_waker: Option<Waker>,
 }
 
-/// Objects whose keys everybody knows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct WeakObjects {
-    /// How many.
-    pub count: usize,
-    /// The first of them.
-    pub first: Option<Uid>,
-}
-
-impl WeakObjects {
-    fn of(list: &AccessList) -> Self {
-        let mut weak = list.iter().filter(|(_, entry)| entry.key.is_weak()).map(|(uid, _)| *uid);
-        let first = weak.next();
-        Self { count: weak.count() + usize::from(first.is_some()), first }
-    }
-}
-
 /// The owner; cheap to share.
 pub struct Hub {
     core: Mutex<Core>,
@@ -156,7 +139,7 @@ impl Hub {
         let small = keeping.small;
         let hub = Arc::new(Self {
             core: Mutex::new(Core {
-                weak_objects: WeakObjects::of(&access),
+                weak_objects: access.weak_objects(),
                 router: Router::new(settings, access),
                 log: Log::new(keeping),
                 desk,
@@ -221,7 +204,7 @@ impl Hub {
 
     /// Puts a new access list in force. It is on disk already.
     pub fn replace_access(&self, list: AccessList) {
-        let weak_objects = WeakObjects::of(&list);
+        let weak_objects = list.weak_objects();
         let mut turn = self.turn(Instant::now());
         turn.core.weak_objects = weak_objects;
         turn.handle(Command::ReplaceAccess(list));
@@ -243,11 +226,6 @@ impl Hub {
         turn.core.central.set_webhook(telemetry_webhook);
         turn.handle(Command::Reconfigure(Box::new(settings)));
         turn.pump();
-    }
-
-    /// How many messages were recorded since the journal was made, by kind.
-    pub fn recorded(&self) -> BTreeMap<MessageKind, u64> {
-        lock(&self.core).log.recorded.clone()
     }
 
     /// The objects whose keys everybody knows.

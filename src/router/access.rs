@@ -24,6 +24,15 @@ pub struct AccessList {
     entries: BTreeMap<Uid, AccessEntry>,
 }
 
+/// Objects whose keys everybody knows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WeakObjects {
+    /// How many.
+    pub count: usize,
+    /// The first of them.
+    pub first: Option<Uid>,
+}
+
 /// Why a list is refused: the item (counted from 0) and what is wrong with it, never its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AccessRefusal {
@@ -141,6 +150,13 @@ impl AccessList {
     /// The objects from a UID on, in order.
     pub fn range(&self, start: Bound<Uid>) -> impl Iterator<Item = (&Uid, &AccessEntry)> {
         self.entries.range((start, Bound::Unbounded))
+    }
+
+    /// The objects whose keys everybody knows.
+    pub fn weak_objects(&self) -> WeakObjects {
+        let mut weak = self.iter().filter(|(_, entry)| entry.key.is_weak()).map(|(uid, _)| *uid);
+        let first = weak.next();
+        WeakObjects { count: weak.count() + usize::from(first.is_some()), first }
     }
 
     /// How many objects there are.

@@ -1,9 +1,9 @@
 //! What is wrong at a moment, by what was observed: rules and their limits, nothing else.
 
 use crate::endpoint::webhook::Failing;
-use crate::hub::WeakObjects;
 use crate::hub::alerts::Rule;
 use crate::hub::status::{Backups, Certificate, Status};
+use crate::router::access::WeakObjects;
 use crate::service::journal::Health;
 
 /// Percent by which a share must fall below its limit before it is not wrong any more.
