@@ -269,6 +269,25 @@ pub fn since_boot() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
+/// Processor time that this process took so far.
+pub fn processor_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer leads to a timespec that outlives the call. The clock exists on every Linux, so it cannot fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    // Neither is ever negative.
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// How many processes wanted a processor in the last minute, on average, in hundredths.
+pub fn load_hundredths() -> Option<u64> {
+    // SAFETY: a sysinfo consists of integers; all zeroes is a valid value of it.
+    let mut info: libc::sysinfo = unsafe { mem::zeroed() };
+    // SAFETY: the pointer leads to a sysinfo that outlives the call.
+    let told = unsafe { libc::sysinfo(&raw mut info) } == 0;
+    // A fixed point of 16 bits, in words of 32 or 64.
+    told.then_some((info.loads[0] as u64 * 100) >> 16)
+}
+
 /// Whether the kernel says that the wall clock is synchronised: somebody who knows the time set it. `None`: we may not ask.
 pub fn clock_is_synchronised() -> Option<bool> {
     // SAFETY: a timex consists of integers; all zeroes is a valid value of it, and asks to change nothing.

@@ -22,8 +22,10 @@ mod run;
 pub mod simulate;
 mod site;
 pub mod status;
+mod support;
 pub mod table;
 mod template;
+mod why;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -78,6 +80,8 @@ const COMMANDS: &[Command] = &[
         help: backup::RESTORE_HELP,
         run: backup::run_restore,
     },
+    Command { name: "why", summary: why::SUMMARY, help: why::HELP, run: why::run },
+    Command { name: "support-bundle", summary: support::SUMMARY, help: support::HELP, run: support::run },
     Command { name: "status", summary: status::SUMMARY, help: status::HELP, run: status::run },
 ];
 
@@ -154,7 +158,7 @@ fn overview() -> String {
          Commands:\n",
     );
     for command in COMMANDS {
-        text.push_str(&format!("  {:<10} {}\n", command.name, command.summary));
+        text.push_str(&format!("  {:<14} {}\n", command.name, command.summary));
     }
     text.push_str(
         "\nOptions:\n  --help     this text; behind a command, what it does and an example\n  \

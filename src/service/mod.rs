@@ -6,6 +6,7 @@
 pub mod alerts;
 pub mod archive;
 pub mod backup;
+pub mod blackbox;
 pub mod config;
 mod destinations;
 pub mod disk;
@@ -47,6 +48,7 @@ use crate::wire::{CloseCode, GroupName};
 use alerts::Lookout;
 use backup::RunningCopies;
 use backup::nightly::Nightly;
+use blackbox::BlackBox;
 use config::Config;
 use journal::{Journal, Opened};
 use listen::Sockets;
@@ -76,6 +78,7 @@ pub struct Service {
     maintenance: Maintenance,
     nightly: Arc<Nightly>,
     lookout: Lookout,
+    blackbox: BlackBox,
     journal: Arc<Journal>,
     listeners: Mutex<Vec<Task<()>>>,
     _upkeep: Vec<Task<()>>,
@@ -177,6 +180,7 @@ impl Service {
         });
         let nightly = Arc::new(Nightly::start(Arc::clone(&copies), &config)?);
         view.set_nightly(&nightly);
+        let blackbox = BlackBox::start(Arc::clone(&view), Arc::clone(&journal), &config.state_dir)?;
         let maintenance = Maintenance::start(&config.maintenance.socket, Arc::clone(&api), Some(copies))
             .map_err(|error| error.to_string())?;
         let lookout = Lookout::start(Arc::clone(&view), &config)?;
@@ -202,6 +206,7 @@ impl Service {
             maintenance,
             nightly,
             lookout,
+            blackbox,
             journal,
             listeners: Mutex::new(listeners),
             _upkeep: upkeep,
@@ -281,6 +286,7 @@ impl Service {
         drop(self.maintenance);
         drop(self.nightly);
         drop(self.lookout);
+        drop(self.blackbox);
         self.journal.stop();
         self.stop.close();
         for thread in lock(&self.threads).drain(..) {

@@ -7,9 +7,11 @@ mod support;
 
 mod archived;
 mod backup;
+mod blackbox;
 mod nightly;
 mod shelf;
 mod stopped;
+mod support_bundle;
 
 use std::fs;
 use std::path::Path;

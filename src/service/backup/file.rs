@@ -42,7 +42,7 @@ pub(super) fn make(folder: &Path) -> Result<(), String> {
 }
 
 /// A time as a part of a name: UTC, to the second, in the order of time.
-pub(super) fn moment(time: Timestamp) -> String {
+pub fn moment(time: Timestamp) -> String {
     let text = time.to_string();
     let seconds = text.get(..19).unwrap_or(&text);
     seconds.chars().filter(|c| c.is_ascii_alphanumeric()).chain(['Z']).collect()

@@ -21,9 +21,9 @@ pub(super) const GIB: u64 = 1024 * MIB;
 
 /// Longest duration anybody can mean; keeps sums of times far from overflow.
 const DURATION_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);
-const DURATION_UNITS: [(&str, u64); 5] =
+pub(super) const DURATION_UNITS: [(&str, u64); 5] =
     [("ms", 1), ("s", 1_000), ("min", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-const SIZE_UNITS: [(&str, u64); 4] = [("B", 1), ("KiB", KIB), ("MiB", MIB), ("GiB", GIB)];
+pub(super) const SIZE_UNITS: [(&str, u64); 4] = [("B", 1), ("KiB", KIB), ("MiB", MIB), ("GiB", GIB)];
 
 /// Messages and requests a second; `None`: no limit.
 pub type Rate = Option<NonZeroU32>;
@@ -237,7 +237,7 @@ pub(super) fn one_of<T: Copy>(words: &[(&'static str, T)]) -> impl Fn(&DeValue<'
 }
 
 /// Digits and one of the units; nothing between, no sign, no fraction.
-fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+pub(super) fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let split = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at_checked(split)?;
     let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;

@@ -48,6 +48,7 @@ use crate::wire::Uid;
 use archiving::{Archive, Archiving};
 use bell::Bell;
 use clock::WallClock;
+pub use clock::boot_id;
 pub use history::Records;
 pub use networks::Networks;
 use seen::{Newest, Seen};
@@ -216,6 +217,11 @@ impl Journal {
         self.shared.newest.get().catalog.clone()
     }
 
+    /// Now, by the clocks that records are stamped with.
+    pub fn stamp(&self) -> Stamp {
+        self.shared.clock.stamp()
+    }
+
     /// The wall clock in microseconds since 1970, if it is right.
     pub fn right_us(&self) -> Option<i64> {
         self.shared.clock.right_us()
@@ -340,7 +346,7 @@ fn settings(config: &Config, now: Stamp) -> Result<Settings, String> {
         segment_len: (config.journal.max_size / SEGMENTS).min(SEGMENT_LEN),
         fresh_id,
         seed: u64::from_le_bytes(seed),
-        boot_id: clock::boot_id().unwrap_or(unknown_boot),
+        boot_id: boot_id().unwrap_or(unknown_boot),
         environment,
         now,
         restored: false,
