@@ -180,10 +180,10 @@ impl Service {
         });
         let nightly = Arc::new(Nightly::start(Arc::clone(&copies), &config)?);
         view.set_nightly(&nightly);
-        let blackbox = BlackBox::start(Arc::clone(&view), Arc::clone(&journal), &config.state_dir)?;
         let maintenance = Maintenance::start(&config.maintenance.socket, Arc::clone(&api), Some(copies))
             .map_err(|error| error.to_string())?;
         let lookout = Lookout::start(Arc::clone(&view), &config)?;
+        let blackbox = BlackBox::start(Arc::clone(&view), Arc::clone(&journal), &config.state_dir)?;
         let (stop, stopped) = smol::channel::bounded(1);
         let threads = start_threads(&executor, &stopped)?;
         let watchdog = Watchdog::start(&view.hub, manager.clone())?;

@@ -22,6 +22,7 @@ pub use ring::{Body, Entry, load};
 use super::journal::{Journal, boot_id};
 use super::view::View;
 use crate::hub::backend::Backend as _;
+use crate::hub::status::Alert;
 use crate::journal::stamp::Clock;
 use crate::logfmt::Quoted;
 use figures::Counters;
@@ -87,7 +88,8 @@ impl Recorder {
         let mut up = BTreeSet::new();
         let mut happened = vec![Body::Started(started)];
         loop {
-            let names: BTreeSet<_> = status.alerts.iter().map(|alert| alert.name.clone()).collect();
+            let name = |alert: &Alert| format!("{} {}", alert.name, alert.subject).trim_end().to_owned();
+            let names: BTreeSet<_> = status.alerts.iter().map(name).collect();
             happened.extend(names.difference(&up).cloned().map(Body::Raised));
             happened.extend(up.difference(&names).cloned().map(Body::Cleared));
             up = names;
