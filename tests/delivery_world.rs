@@ -187,7 +187,7 @@ impl World {
         let (first, last) = (first.seq, last.seq);
         let telemetry = leaving.iter().filter(|stored| stored.message.kind == Kind::Telemetry);
         let messages: Vec<_> = telemetry.map(|stored| (stored.seq, group())).collect();
-        let lost = self.central.write_off(first, last, &messages, Cause::Full);
+        let lost = self.central.write_off(first, last, &messages, Cause::Full).len() as u64;
         self.lost += lost;
         let mut records = vec![Record::Dropped { from: first, to: last, count: lost, cause: Cause::Full }];
         records.extend(self.central.take_progress());

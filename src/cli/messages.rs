@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::arguments::Arguments;
-use super::recall::{FILTERS, Filter, Journal, Kept, Page, Shown, filter_help, harmless, parse, seq};
+use super::recall::{Event, FILTERS, Filter, Gone, Journal, Kept, Page, Shown, filter_help, harmless, parse};
 use super::{Failure, output};
 use crate::hub::history::MessageId;
 
@@ -107,23 +107,14 @@ fn list(journal: &impl Journal, path: &str, json: bool) -> Result<String, String
 
 /// The message with this id or number, with its trace, to be read or as JSON.
 fn trace(journal: &impl Journal, id: &str, json: bool) -> Result<String, String> {
-    let id = match id.parse::<u64>() {
-        Err(_) => id.to_owned(),
-        Ok(number) => id_of(journal, number)?,
-    };
     let body = journal.get(&format!("/v1/messages/{id}"))?;
-    if json { Ok(body) } else { Ok(describe(&parse(&body)?)) }
-}
-
-fn id_of(journal: &impl Journal, number: u64) -> Result<String, String> {
-    let missing = || format!("there is no message with the number {number}, or no more");
-    let body = journal.get(&Filter::default().behind(number.checked_sub(1).ok_or_else(missing)?, 1))?;
-    let page: Page<'_> = parse(&body)?;
-    let message = page.messages.first().ok_or_else(missing)?;
-    if seq(message)? != number {
-        return Err(missing());
+    if json {
+        return Ok(body);
     }
-    parse::<Shown<'_>>(message.get()).map(|shown| shown.id)
+    match parse::<Shown<'_>>(&body) {
+        Ok(message) => Ok(describe(&message)),
+        Err(_) => parse::<Gone>(&body).map(|gone| describe_gone(&gone)),
+    }
 }
 
 // Writing into a string cannot fail.
@@ -162,7 +153,21 @@ fn describe(message: &Shown<'_>) -> String {
             let _written = writeln!(out, "{name:<9}{}", harmless(value));
         }
     }
-    for event in &message.events {
+    with_events(out, &message.events)
+}
+
+fn describe_gone(gone: &Gone) -> String {
+    let mut out = String::new();
+    if let Some(id) = &gone.id {
+        let _written = writeln!(out, "id       {}", harmless(id));
+    }
+    let _written =
+        writeln!(out, "number   {}\nstate    {}: it is no longer there", gone.seq, harmless(&gone.state));
+    with_events(out, &gone.events)
+}
+
+fn with_events(mut out: String, events: &[Event]) -> String {
+    for event in events {
         let _written = write!(out, "\n{}  {:<9}", event.time, event.event);
         if let Some(to) = &event.to {
             let _written = write!(out, "  to {}", harmless(to));

@@ -162,6 +162,15 @@ pub(super) struct Shown<'a> {
     pub events: Vec<Event>,
 }
 
+/// What is known of a message that is gone.
+#[derive(Deserialize)]
+pub(super) struct Gone {
+    pub id: Option<String>,
+    pub seq: u64,
+    pub state: String,
+    pub events: Vec<Event>,
+}
+
 /// What happened to a message.
 #[derive(Deserialize)]
 pub(super) struct Event {

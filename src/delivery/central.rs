@@ -279,22 +279,27 @@ impl Central {
     }
 
     /// The messages for it from `first` to `last` are leaving the journal: these. What of them did not arrive never
-    /// will, and goes to the books under this cause; how many that are.
-    pub fn write_off(&mut self, first: Seq, last: Seq, messages: &[(Seq, GroupName)], cause: Cause) -> u64 {
+    /// will, and goes to the books under this cause; those are given.
+    pub fn write_off(
+        &mut self,
+        first: Seq,
+        last: Seq,
+        messages: &[(Seq, GroupName)],
+        cause: Cause,
+    ) -> Vec<(Seq, GroupName)> {
         if last < first {
-            return 0;
+            return Vec::new();
         }
-        let lost = messages.iter().filter(|(seq, _)| self.cursor.is_missing(*seq));
-        let mut count = 0;
-        for (_, group) in lost {
+        let is_missing = |(seq, _): &&(Seq, GroupName)| self.cursor.is_missing(*seq);
+        let lost: Vec<_> = messages.iter().filter(is_missing).copied().collect();
+        for (_, group) in &lost {
             self.books.settle(*group, cause);
-            count += 1;
         }
         self.cursor.write_off(first, last);
         self.set_aside.retain(|seq| !(first..=last).contains(seq));
         self.in_flight.retain(|sent| !(first..=last).contains(&sent.seq));
         self.at_webhook.range_mut(first..=last).for_each(|(_, sent)| *sent = None);
-        count
+        lost
     }
 
     /// Whether there is something to record.

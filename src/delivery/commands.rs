@@ -8,11 +8,12 @@
 //! Pure: it says what to send and what to record, and is told what happened.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
 use crate::journal::Seq;
-use crate::journal::record::{Record, State};
+use crate::journal::record::{Cause, Record, State};
 use crate::journal::state::{IDEMPOTENCY_MAX, IDEMPOTENCY_US, IdempotencyState, Small};
 use crate::wire::{Format, RESPONSE_NOT_FOUND, RESPONSE_TIMED_OUT, Uid};
 
@@ -22,6 +23,12 @@ pub const COMMANDS_MAX: usize = 10_000;
 pub const COMMANDS_PER_OBJECT_MAX: usize = 100;
 /// Bytes of what names a command in `Supersedes`.
 pub const SUPERSEDES_MAX: usize = 64;
+
+/// Its name where messages are told of that are gone.
+pub const NAME: &str = "commands";
+
+const SUPERSEDED: &str = "a newer command took its place";
+const TOO_LATE: &str = "its deadline passed";
 
 /// What is kept of a command besides what it asks.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,8 +74,19 @@ impl std::fmt::Debug for Kept {
 }
 
 impl Outcome {
-    fn made_here(state: State, code: u8) -> Self {
-        Self { state, code, format: Format::Json.nibble(), payload: Vec::new() }
+    fn made_here(state: State, code: u8, reason: &str) -> Self {
+        Self { state, code, format: Format::Json.nibble(), payload: reason.into() }
+    }
+
+    /// Why there is no answer, as a sentence without an end.
+    pub fn reason(&self) -> Option<&str> {
+        match self.state {
+            State::Delivered => None,
+            // Version 1 kept none.
+            State::Dropped if self.payload.is_empty() => Some(SUPERSEDED),
+            State::Expired if self.payload.is_empty() => Some(TOO_LATE),
+            _ => str::from_utf8(&self.payload).ok(),
+        }
     }
 
     /// An answer of the object.
@@ -240,7 +258,7 @@ impl Commands {
             for old in same {
                 self.end(
                     old,
-                    Outcome::made_here(State::Dropped, RESPONSE_NOT_FOUND),
+                    Outcome::made_here(State::Dropped, RESPONSE_NOT_FOUND, SUPERSEDED),
                     &mut records,
                     &mut ended,
                 );
@@ -303,9 +321,41 @@ impl Commands {
         while let Some((deadline_us, seq)) = self.deadlines.first().copied()
             && deadline_us <= now_us
         {
-            self.end(seq, Outcome::made_here(State::Expired, RESPONSE_TIMED_OUT), &mut records, &mut ended);
+            let outcome = Outcome::made_here(State::Expired, RESPONSE_TIMED_OUT, TOO_LATE);
+            self.end(seq, outcome, &mut records, &mut ended);
         }
         (records, ended)
+    }
+
+    /// What those of these numbers ask is gone from the journal: they end, but for those that are under way. Of one that
+    /// was to be sent it is said with `even_under_way`.
+    pub fn lost(
+        &mut self,
+        numbers: RangeInclusive<Seq>,
+        cause: Cause,
+        even_under_way: bool,
+    ) -> (Vec<Record<'static>>, Vec<Ended>) {
+        let (mut records, mut ended) = (Vec::new(), Vec::new());
+        let (state, reason) = cause.says();
+        let code = if state == State::Expired { RESPONSE_TIMED_OUT } else { RESPONSE_NOT_FOUND };
+        for seq in self.waiting_in(numbers, even_under_way) {
+            self.end(seq, Outcome::made_here(state, code, reason), &mut records, &mut ended);
+        }
+        (records, ended)
+    }
+
+    fn waiting_in(&self, numbers: RangeInclusive<Seq>, even_under_way: bool) -> Vec<Seq> {
+        let waits = self.all.range(numbers).filter(|(seq, command)| {
+            let is_under_way = self.under_way.get(&command.uid) == Some(seq);
+            command.kept.outcome.is_none() && (even_under_way || !is_under_way)
+        });
+        waits.map(|(seq, _)| *seq).collect()
+    }
+
+    /// The numbers below this one of those that wait: what they ask is needed.
+    pub fn needed(&self, end: Seq) -> Vec<Seq> {
+        let waits = self.all.range(..end).filter(|(_, command)| command.kept.outcome.is_none());
+        waits.map(|(seq, _)| *seq).collect()
     }
 
     /// When the next one's time is up, by the wall clock.

@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use super::durable::NeverDurable;
-use super::{CallAnswer, Hub, Turn};
-use crate::delivery::commands::{Commands, Ended, Known, New, Once, Outcome};
+use super::{CallAnswer, Hub, Lost, Turn};
+use crate::delivery::commands::{self, Commands, Ended, Known, New, Once, Outcome};
 use crate::journal::Seq;
 use crate::journal::front::Ticket as Place;
-use crate::journal::record::{Kind, Message, Record, State, Via};
+use crate::journal::record::{Cause, Kind, Message, Record, State, Via};
 use crate::journal::stamp::{Clock, MessageId};
 use crate::router::{Command, SessionState, Ticket};
-use crate::wire::{Format, Payload, Uid};
+use crate::wire::{Format, GroupName, Payload, Uid};
 
 /// How long an answer is waited for if a command has no deadline: as good as for ever, its session ends first.
 const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -100,9 +101,17 @@ impl Hub {
         Ok((id, turn.core.log.wait_for_all()))
     }
 
-    /// What a command asks, read from the journal because of [`super::Keeper::read_command`]; `None`: it is not there.
+    /// What a command asks, read from the journal because of [`super::Keeper::read_command`]; `None`: it could not be
+    /// read now.
     pub fn give_command(&self, uid: Uid, seq: Seq, asked: Option<(Format, Vec<u8>)>) {
         self.turn(Instant::now()).send_command(uid, seq, asked);
+    }
+
+    /// What a command asks is not in the journal any more.
+    pub fn lose_command(&self, seq: Seq) {
+        let mut turn = self.turn(Instant::now());
+        let (records, _) = turn.lose_commands(seq..=seq, Cause::Full, true);
+        turn.note_commands(records, Vec::new());
     }
 
     /// How many commands wait for their object, or are under way.
@@ -209,6 +218,24 @@ impl Turn<'_> {
         if let Some(seq) = self.core.desk.commands.put_back(uid) {
             self.abandon_command(uid, seq);
         }
+    }
+
+    /// What these commands ask leaves the journal, or did: they end. Gives what is to be recorded of it.
+    pub(super) fn lose_commands(
+        &mut self,
+        numbers: RangeInclusive<Seq>,
+        cause: Cause,
+        even_under_way: bool,
+    ) -> (Vec<Record<'static>>, Lost) {
+        let commands = &mut self.core.desk.commands;
+        let (records, ended) = commands.lost(numbers, cause, even_under_way);
+        let lost = records.iter().filter_map(|record| match record {
+            Record::Command { seq, .. } => Some((*seq, GroupName::NONE)),
+            _ => None,
+        });
+        let lost = Lost { destination: commands::NAME, numbers: lost.collect() };
+        self.send_results(ended);
+        (records, lost)
     }
 
     fn abandon_command(&mut self, uid: Uid, seq: Seq) {

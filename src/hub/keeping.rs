@@ -10,10 +10,10 @@ use std::time::Instant;
 
 use super::durable::{NeverDurable, Waiting};
 use super::outbox::Outbox;
-use super::recording::{self, Clocks, call_record};
+use super::recording::{self, Clocks, Told, call_record};
 use super::{Hub, Turn};
-use crate::delivery::central;
 use crate::delivery::feed::Source;
+use crate::delivery::{central, commands};
 use crate::journal::Seq;
 use crate::journal::front::{Front, Refused, Takes, Ticket};
 use crate::journal::record::{self, Cause, Kind, Message, Record, TooLarge};
@@ -375,10 +375,25 @@ impl Hub {
         turn.pump();
     }
 
-    /// The messages for the central from `first` to `last` are leaving the journal: these. Gives how many of them it never
-    /// got; [`Hub::take_progress`] has the record of it, which goes before they do.
-    pub fn write_off(&self, first: Seq, last: Seq, messages: &[(Seq, GroupName)], cause: Cause) -> u64 {
-        super::lock(&self.core).central.write_off(first, last, messages, cause)
+    /// The messages from `first` to `last` are leaving the journal: these of them are for the central. Gives what nobody
+    /// gets any more; [`Hub::take_progress`] has the record of the books, which goes before they do.
+    pub fn write_off(
+        &self,
+        first: Seq,
+        last: Seq,
+        messages: &[(Seq, GroupName)],
+        cause: Cause,
+    ) -> WrittenOff {
+        let mut turn = self.turn(Instant::now());
+        let lost = turn.core.central.write_off(first, last, messages, cause);
+        let (records, commands) = turn.lose_commands(first..=last, cause, false);
+        let lost = [Lost { destination: central::NAME, numbers: lost }, commands];
+        WrittenOff { lost: lost.into_iter().filter(|lost| !lost.numbers.is_empty()).collect(), records }
+    }
+
+    /// Tells operators of messages that are gone, as a message.
+    pub fn tell_gone(&self, told: &Told) {
+        self.turn(Instant::now()).core.log.append_or_count(told.message());
     }
 
     /// What destinations got and what they never will, to be recorded now, while nothing from `end` on is on flash and no
@@ -400,6 +415,26 @@ impl Hub {
 
     /// How far destinations are, by what is on flash: everything before `end`.
     pub fn places(&self, end: Seq) -> Vec<(&'static str, CursorState)> {
-        vec![(central::NAME, super::lock(&self.core).central.place_before(end))]
+        let core = super::lock(&self.core);
+        let commands = CursorState { up_to: end.saturating_sub(1), holes: core.desk.commands.needed(end) };
+        vec![(central::NAME, core.central.place_before(end)), (commands::NAME, commands)]
     }
+}
+
+/// Messages that a destination never gets, by number.
+#[derive(Debug)]
+pub struct Lost {
+    /// Its name.
+    pub destination: &'static str,
+    /// Their numbers, in order, and groups.
+    pub numbers: Vec<(Seq, GroupName)>,
+}
+
+/// What follows from messages that leave the journal.
+#[derive(Debug)]
+pub struct WrittenOff {
+    /// Who does not get which.
+    pub lost: Vec<Lost>,
+    /// What is to be recorded before they leave.
+    pub records: Vec<Record<'static>>,
 }

@@ -52,7 +52,7 @@ use dispatch::{Dispatch, open_sessions};
 use http_call::Slot;
 pub use http_call::{CallAnswer, HttpCall};
 use keeping::Log;
-pub use keeping::{Keeper, Keeping, Taken, Urgency};
+pub use keeping::{Keeper, Keeping, Lost, Taken, Urgency, WrittenOff};
 use outbox::{Kind, Outbox};
 
 /// A lock whose holder panicked is still taken: the release build aborts on a panic, and a test that panics has

@@ -1,12 +1,15 @@
 //! What the router tells, as the journal keeps it: moments become wall time, calls that are over become messages.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use super::recorded_calls;
-use crate::journal::record::{Kind, Message, Record, SessionRecord, State, Via};
+use crate::journal::Seq;
+use crate::journal::record::{Cause, Kind, Message, Record, SessionRecord, State, Via};
 use crate::journal::state::Small;
+use crate::payload_json::write_string;
 use crate::router::{
     AccessChange, AskedBy, CallChange, CallEnd, Fact, Outcome, Restored, RestoredSession, RestoredToken,
     Serial, Side,
@@ -134,6 +137,85 @@ pub fn call_message(end: &CallEnd<'_>, now: Instant) -> Message<'static> {
     }
 }
 
+/// What a destination never gets, for operators.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// Its name.
+    pub destination: &'static str,
+    /// Why.
+    pub cause: Cause,
+    /// First and last number.
+    pub numbers: (Seq, Seq),
+    /// How many of each group.
+    pub groups: BTreeMap<GroupName, u64>,
+}
+
+impl Told {
+    /// These, to begin with; `None`: it is nothing.
+    pub fn of(destination: &'static str, cause: Cause, lost: &[(Seq, GroupName)]) -> Option<Self> {
+        let numbers = (lost.first()?.0, lost.last()?.0);
+        let mut groups = BTreeMap::new();
+        for (_, group) in lost {
+            *groups.entry(*group).or_default() += 1;
+        }
+        Some(Self { destination, cause, numbers, groups })
+    }
+
+    /// Adds what is told of the same destination for the same cause; whether it is.
+    pub fn take_up(&mut self, other: &Self) -> bool {
+        let is_same = (self.destination, self.cause) == (other.destination, other.cause);
+        if is_same {
+            self.numbers.0 = self.numbers.0.min(other.numbers.0);
+            self.numbers.1 = self.numbers.1.max(other.numbers.1);
+            for (group, count) in &other.groups {
+                *self.groups.entry(*group).or_default() += count;
+            }
+        }
+        is_same
+    }
+
+    /// How many.
+    pub fn count(&self) -> u64 {
+        self.groups.values().sum()
+    }
+
+    /// As a message.
+    pub fn message(&self) -> Message<'static> {
+        let (state, reason) = self.cause.says();
+        let mut text = format!("{{\"event\":\"messages_{}\",\"to\":", state.name());
+        write_string(&mut text, self.destination);
+        let (first, last) = self.numbers;
+        // Writing into a string cannot fail.
+        let _written = write!(
+            text,
+            ",\"reason\":\"{reason}\",\"count\":{},\"first\":{first},\"last\":{last},\"groups\":{{",
+            self.count()
+        );
+        for (index, (group, count)) in self.groups.iter().enumerate() {
+            text.push_str(if index > 0 { "," } else { "" });
+            write_string(&mut text, group.as_str());
+            let _written = write!(text, ":{count}");
+        }
+        text.push_str("}}");
+        event_message(text)
+    }
+}
+
+/// Something that operators should know, as a message: an object in JSON.
+fn event_message(json: String) -> Message<'static> {
+    Message {
+        uid: Uid::CENTRAL,
+        group: GroupName::NONE,
+        kind: Kind::Event,
+        via: Via::Local,
+        format: Format::Json,
+        state: State::Stored,
+        source: None,
+        network: None,
+        payload: Cow::Owned(json.into_bytes()),
+    }
+}
+
 /// A change of the access list as a message. Which way it came is for the caller to say.
 pub fn access_message(change: &AccessChange) -> Message<'static> {
     let AccessChange { before, after, added, removed, changed } = change;
@@ -250,6 +332,24 @@ mod tests {
         let message = call_message(&gone, now);
         assert_eq!(message.network.as_deref(), Some(br#"{"to":"central","ms":0}"#.as_slice()));
         assert_eq!((message.via, message.payload.len()), (Via::Tcp, 0));
+    }
+
+    #[test]
+    fn what_is_gone_is_told_in_one_message() {
+        let group = |name: &str| GroupName::parse(name).unwrap();
+        let numbers = [(4, group("a\"b")), (5, group("Devices")), (9, group("Devices"))];
+        let mut told = Told::of("central", Cause::Full, &numbers[..2]).unwrap();
+        assert!(told.take_up(&Told::of("central", Cause::Full, &numbers[2..]).unwrap()));
+        assert!(!told.take_up(&Told::of("central", Cause::Expired, &numbers).unwrap()));
+        assert!(!told.take_up(&Told::of("other", Cause::Full, &numbers).unwrap()));
+        let message = told.message();
+        assert_eq!((message.kind, message.state, message.via), (Kind::Event, State::Stored, Via::Local));
+        assert_eq!(
+            str::from_utf8(&message.payload).unwrap(),
+            r#"{"event":"messages_dropped","to":"central","reason":"the journal was full","count":3,"first":4,"last":9,"groups":{"a\"b":1,"Devices":2}}"#
+        );
+        let message = Told::of("central", Cause::Expired, &numbers[..1]).unwrap().message();
+        assert!(message.payload.starts_with(br#"{"event":"messages_expired","#));
     }
 
     #[test]

@@ -8,6 +8,8 @@
 //!
 //! A message is read back as it was given; its number and its id are not stored, they follow from its place.
 
+mod gone;
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -16,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::Seq;
 use super::codec;
 use crate::wire::{Format, GroupName, Uid};
+pub use gone::{Cause, Gone, Moment};
 
 /// A record with all its bytes at most. The largest payload of the protocol, its names, and what a network says fit.
 pub const RECORD_MAX: usize = 256 * 1024;
@@ -171,23 +174,6 @@ impl fmt::Debug for Message<'_> {
     }
 }
 
-/// Why messages left the journal undelivered, or what else a number in the books stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Cause {
-    /// A destination has them.
-    Delivered,
-    /// Their time of keeping was over.
-    Expired,
-    /// The journal was full, and the oldest made room.
-    Full,
-    /// The journal was full, and the new ones were refused.
-    Refused,
-    /// The medium lost them.
-    Damaged,
-    /// Their object lost its right.
-    Revoked,
-}
-
 /// Why numbers were left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum JumpReason {
@@ -228,7 +214,7 @@ pub enum Record<'a> {
         /// Numbers up to there that it still has to get.
         holes: Vec<Seq>,
     },
-    /// Messages are gone, undelivered or not; those of other causes are not among them.
+    /// Messages are gone, undelivered or not; those of other causes are not among them. [`Record::Gone`] says more.
     Dropped {
         /// The first number.
         from: Seq,
@@ -345,7 +331,30 @@ pub enum Record<'a> {
         #[serde(with = "codec::vec")]
         data: Vec<u8>,
     },
+    /// Messages are gone that a destination did not get.
+    Gone(Gone),
+    /// What an object's token and session were given for from now on. Since version 2.
+    Rights {
+        /// Whose.
+        #[serde(with = "codec::uid")]
+        uid: Uid,
+        /// Its key and group, as a digest.
+        rights: RightsDigest,
+    },
+    /// Messages came in of which nothing else is known: the medium lost them. Since version 2.
+    Received {
+        /// Their group.
+        #[serde(with = "codec::group")]
+        group: GroupName,
+        /// Their kind.
+        kind: Kind,
+        /// How many.
+        add: u64,
+    },
 }
+
+/// A key and a group, as a digest.
+pub type RightsDigest = [u8; 8];
 
 /// Shows neither token nor payload.
 impl fmt::Debug for Record<'_> {
@@ -368,6 +377,9 @@ impl fmt::Debug for Record<'_> {
             Self::Retired { segments } => write!(f, "Retired({segments:?})"),
             Self::Idempotency { seq, .. } => write!(f, "Idempotency({seq})"),
             Self::Kept { name, data } => write!(f, "Kept({name:?}, {} bytes)", data.len()),
+            Self::Gone(gone) => gone.fmt(f),
+            Self::Rights { uid, .. } => write!(f, "Rights({uid:?})"),
+            Self::Received { group, kind, add } => write!(f, "Received({group:?}, {kind:?}, {add})"),
             Self::Tally { group, destination, cause, add } => {
                 write!(f, "Tally({group:?}, {destination:?}, {cause:?}, {add})")
             }

@@ -48,8 +48,10 @@ use super::Seq;
 use super::codec::Fields;
 use super::stamp::{Clock, JournalId, Stamp};
 
-/// The version of the format that is written here.
-pub const VERSION: u32 = 1;
+/// The version of the format that is written here. All before are read: version 2 has more in its snapshots.
+pub const VERSION: u32 = 2;
+/// The first version.
+const VERSION_MIN: u32 = 1;
 /// Bytes of a header.
 pub const HEADER_LEN: usize = 192;
 /// Bytes at the end of the file that hold the second header and the trailer.
@@ -91,6 +93,8 @@ pub struct End {
 /// What stands at the start of a segment, and again near its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
+    /// Its version of the format.
+    pub version: u32,
     /// Its number: the first is 1.
     pub number: u64,
     /// Random, this segment's own.
@@ -127,7 +131,7 @@ impl Header {
     pub fn encode(&self) -> [u8; HEADER_LEN] {
         let mut bytes = Vec::with_capacity(HEADER_LEN);
         bytes.extend(HEADER_MAGIC);
-        bytes.extend(VERSION.to_le_bytes());
+        bytes.extend(self.version.to_le_bytes());
         bytes.extend(self.boot.to_le_bytes());
         bytes.extend(self.number.to_le_bytes());
         bytes.extend(self.epoch.to_le_bytes());
@@ -152,13 +156,13 @@ impl Header {
         let header = Self::read(&mut fields).ok_or(HeaderError::Bad)?;
         let intact = Fields(rest).u32() == Some(crc32c::crc32c(body));
         match header {
-            (VERSION, header) if intact => Ok(header),
-            (version, _) if intact && version > VERSION => Err(HeaderError::Newer(version)),
+            header if intact && (VERSION_MIN..=VERSION).contains(&header.version) => Ok(header),
+            Self { version, .. } if intact && version > VERSION => Err(HeaderError::Newer(version)),
             _ => Err(HeaderError::Bad),
         }
     }
 
-    fn read(fields: &mut Fields<'_>) -> Option<(u32, Self)> {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
         if fields.array()? != HEADER_MAGIC {
             return None;
         }
@@ -174,7 +178,8 @@ impl Header {
         let _zero = fields.u32()?;
         let oldest = fields.u64()?;
         let environment = fields.array()?;
-        let header = Self {
+        Some(Self {
+            version,
             number,
             epoch,
             journal,
@@ -185,8 +190,7 @@ impl Header {
             previous,
             oldest,
             environment,
-        };
-        Some((version, header))
+        })
     }
 }
 
@@ -399,6 +403,7 @@ mod tests {
 
     fn header() -> Header {
         Header {
+            version: VERSION,
             number: 7,
             epoch: 0x1122_3344_5566_7788,
             journal: JournalId([9; 16]),
@@ -454,11 +459,11 @@ mod tests {
     #[test]
     fn a_newer_version_is_told_by_its_number() {
         let mut bytes = header().encode();
-        bytes[8] = 2;
+        bytes[8] = 3;
         assert_eq!(Header::decode(&bytes), Err(HeaderError::Bad), "its version alone is damaged");
         let crc = crc32c::crc32c(&bytes[..HEADER_CHECKED]);
         bytes[HEADER_CHECKED..HEADER_CHECKED + 4].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(Header::decode(&bytes), Err(HeaderError::Newer(2)));
+        assert_eq!(Header::decode(&bytes), Err(HeaderError::Newer(3)));
         assert_eq!(Header::decode(&bytes[..100]), Err(HeaderError::Bad));
         assert_eq!(Header::decode(&[0; HEADER_LEN]), Err(HeaderError::Bad));
     }
@@ -466,7 +471,9 @@ mod tests {
     /// The bytes of format version 1: they must stay readable.
     #[test]
     fn the_layout_of_version_1() {
-        let bytes = header().encode();
+        let first = Header { version: 1, ..header() };
+        let bytes = first.encode();
+        assert_eq!(Header::decode(&bytes), Ok(first));
         assert_eq!(bytes[..24], *b"IOTSJRNL\x01\0\0\0\x03\0\0\0\x07\0\0\0\0\0\0\0");
         assert_eq!(crc32c::crc32c(&bytes[..HEADER_CHECKED]), 2_005_533_694);
         let mut batch = Vec::new();

@@ -18,7 +18,7 @@ pub enum Clock {
 }
 
 /// A moment by both clocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
     /// Microseconds since the machine started, sleep included; never goes backwards while it runs.
     pub mono_us: u64,
@@ -85,6 +85,11 @@ impl MessageId {
         Self(self.0 & !BESIDE)
     }
 
+    /// The first time of its record in microseconds since 1970, to the millisecond.
+    pub fn time_us(self) -> i64 {
+        i64::try_from(self.0 >> 80).unwrap_or(0).saturating_mul(1000)
+    }
+
     /// Reads the form that [`fmt::Display`] writes, hex digits of either case.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
@@ -140,7 +145,7 @@ mod tests {
         for seq in [1, 2, 0xff_ffff, 1 << 36, (1 << 36) - 1, SEQ_MAX] {
             let id = MessageId::new(1_795_300_000_123_456, seq, JOURNAL);
             assert_eq!(id.seq(JOURNAL), Some(seq));
-            assert_eq!(id.seq(JournalId([1; 16])), None);
+            assert_eq!((id.seq(JournalId([1; 16])), id.time_us()), (None, 1_795_300_000_123_000));
             assert_eq!(MessageId::parse(&id.to_string()), Some(id));
             assert_eq!(MessageId::parse(&id.to_string().to_uppercase()), Some(id));
         }

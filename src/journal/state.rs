@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Seq;
-use super::record::{Cause, Kind, Record, SessionRecord, State};
+use super::record::{Cause, Gone, Kind, Record, RightsDigest, SessionRecord, State};
 use crate::wire::{GroupName, NAME_LEN, Uid};
 
 /// Telemetry tokens of one object that are remembered; the oldest makes room.
@@ -19,8 +19,8 @@ pub const IDEMPOTENCY_MAX: usize = 10_000;
 pub const IDEMPOTENCY_US: i64 = 24 * 3_600 * 1_000_000;
 /// Commands that are over and whose end is remembered; the oldest makes room, its end is found by its trace.
 const FINISHED_MAX: usize = 4096;
-/// Ranges of dropped messages that are remembered for traces; the oldest of one cause become one.
-const DROPS_MAX: usize = 256;
+/// Ranges of messages that are gone that are remembered for traces; the oldest two of a kind become one.
+const GONE_MAX: usize = 256;
 /// Names under which something is kept; what comes under one more is not.
 pub const KEPT_MAX: usize = 16;
 
@@ -50,25 +50,13 @@ impl std::fmt::Debug for TokenState {
     }
 }
 
-/// Messages that are gone.
+/// Messages that are gone, as version 1 remembered them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Drop {
-    /// The first number.
-    pub from: Seq,
-    /// The last number.
-    pub to: Seq,
-    /// How many of them.
-    pub count: u64,
-    /// Why.
-    pub cause: Cause,
-}
-
-impl Drop {
-    fn take_up(&mut self, other: &Self) {
-        self.from = self.from.min(other.from);
-        self.to = self.to.max(other.to);
-        self.count += other.count;
-    }
+struct Drop {
+    from: Seq,
+    to: Seq,
+    count: u64,
+    cause: Cause,
 }
 
 /// A queued command.
@@ -97,15 +85,15 @@ pub struct IdempotencyState {
     pub at_us: i64,
 }
 
-/// The small state. Only fields that are not serialised are added here, and to [`More`] what they hold.
+/// The small state. Its fields are those of version 1; what came later is in [`More`].
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Small {
     /// Destinations by name.
     pub cursors: BTreeMap<String, CursorState>,
     /// How much was dropped, by cause.
     pub dropped: BTreeMap<Cause, u64>,
-    /// What was dropped, roughly in the order in which it was. Old ranges may have numbers in them that were not.
-    pub drops: Vec<Drop>,
+    /// What became [`More::gone`].
+    drops: Vec<Drop>,
     /// Boots whose time is known: the wall clock at their monotonic zero, in microseconds.
     pub boots: BTreeMap<u32, i64>,
     tokens: BTreeMap<Name, Vec<TokenState>>,
@@ -126,38 +114,53 @@ pub struct Small {
     retired_below: u64,
     /// No message gets a number below: what was left out stays left out.
     pub seq_floor: Seq,
-    /// What the program keeps for itself, by name.
     #[serde(skip)]
-    pub kept: BTreeMap<String, Vec<u8>>,
+    more: More,
 }
 
-/// What came to [`Small`] later.
-#[derive(Debug, Serialize, Deserialize)]
+/// What version 2 keeps besides.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 struct More {
+    /// What is gone, roughly in the order in which it went. Old ranges may have numbers in them that did not.
+    gone: Vec<Gone>,
+    /// What tokens and sessions were given for.
+    rights: BTreeMap<Name, RightsDigest>,
+    /// What the program keeps for itself, by name.
     kept: BTreeMap<String, Vec<u8>>,
 }
 
-/// What a snapshot holds; what comes to it is a variant more.
+/// What a snapshot holds; a changed [`Small`] is a variant more.
 #[derive(Debug, Serialize, Deserialize)]
 enum Versions {
     V1(Small),
     V2(Small, More),
 }
 
+impl Gone {
+    /// Version 1 knew of one destination, and of no time.
+    fn of_version_1(from: Seq, to: Seq, count: u64, cause: Cause) -> Self {
+        Self { from, to, count, cause, destination: "central".to_owned(), at: None }
+    }
+}
+
 impl Small {
     /// Its bytes, for a snapshot.
     pub fn encode(&self) -> Vec<u8> {
         // Only running out of memory could fail here; an empty snapshot is not believed.
-        let more = More { kept: self.kept.clone() };
-        postcard::to_stdvec(&Versions::V2(self.clone(), more)).unwrap_or_default()
+        postcard::to_stdvec(&Versions::V2(self.clone(), self.more.clone())).unwrap_or_default()
     }
 
     /// Reads a snapshot.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        match postcard::from_bytes(bytes).ok()? {
-            Versions::V1(small) => Some(small),
-            Versions::V2(small, More { kept }) => Some(Self { kept, ..small }),
+        let (mut small, more) = match postcard::from_bytes(bytes).ok()? {
+            Versions::V1(small) => (small, More::default()),
+            Versions::V2(small, more) => (small, more),
+        };
+        small.more = more;
+        for Drop { from, to, count, cause } in std::mem::take(&mut small.drops) {
+            small.remember(Gone::of_version_1(from, to, count, cause));
         }
+        Some(small)
     }
 
     /// Takes up one record. A message changes only the count of what was received.
@@ -171,7 +174,17 @@ impl Small {
             }
             Record::Dropped { from, to, count, cause } => {
                 *self.dropped.entry(cause).or_default() += count;
-                self.remember(Drop { from, to, count, cause });
+                self.remember(Gone::of_version_1(from, to, count, cause));
+            }
+            Record::Gone(gone) => {
+                *self.dropped.entry(gone.cause).or_default() += gone.count;
+                self.remember(gone);
+            }
+            Record::Rights { uid, rights } => {
+                self.more.rights.insert(uid.to_wire(), rights);
+            }
+            Record::Received { group, kind, add } => {
+                *self.received.entry((group.to_wire(), kind)).or_default() += add;
             }
             Record::BootTime { boot, wall_at_zero_us } => {
                 self.boots.insert(boot, wall_at_zero_us);
@@ -221,47 +234,57 @@ impl Small {
             }
             Record::Jump { to, .. } => self.seq_floor = self.seq_floor.max(to),
             Record::Kept { name, data } => {
-                if self.kept.len() < KEPT_MAX || self.kept.contains_key(&name) {
-                    self.kept.insert(name, data);
+                let kept = &mut self.more.kept;
+                if kept.len() < KEPT_MAX || kept.contains_key(&name) {
+                    kept.insert(name, data);
                 }
             }
             Record::Snapshot { .. } => {}
         }
     }
 
-    /// Takes up a range for traces: into one next to it, or behind all others.
-    fn remember(&mut self, new: Drop) {
-        let touches = |old: &&mut Drop| {
-            let next_to = old.to.saturating_add(1) == new.from || new.to.saturating_add(1) == old.from;
-            next_to && old.cause == new.cause
-        };
-        if let Some(old) = self.drops.iter_mut().rev().find(touches) {
-            return old.take_up(&new);
-        }
-        if self.drops.len() >= DROPS_MAX {
+    /// Takes up a range for traces.
+    fn remember(&mut self, new: Gone) {
+        if self.more.gone.len() >= GONE_MAX {
             self.merge_oldest();
         }
-        self.drops.push(new);
+        self.more.gone.push(new);
     }
 
-    /// Makes one range of the two oldest of a cause. There are fewer causes than ranges, so there are two.
+    /// Makes one range of the two oldest of a kind; if there are no two, the oldest of all is forgotten.
     fn merge_oldest(&mut self) {
-        let pair = self.drops.iter().enumerate().find_map(|(at, old)| {
-            let behind = self.drops.iter().enumerate().skip(at + 1);
-            behind
-                .map(|(other, new)| (other, new.cause))
-                .find(|(_, cause)| *cause == old.cause)
-                .map(|(o, _)| (at, o))
+        let gone = &mut self.more.gone;
+        let pairs = gone.iter().enumerate().filter_map(|(at, old)| {
+            let is_alike = |new: &Gone| new.cause == old.cause && new.destination == old.destination;
+            let other = gone.iter().enumerate().skip(at + 1).find(|(_, new)| is_alike(new));
+            other.map(|(other, _)| (at, other))
         });
-        if let Some((at, other)) = pair {
-            let newer = self.drops.remove(other);
-            self.drops.iter_mut().skip(at).take(1).for_each(|old| old.take_up(&newer));
+        let pair = pairs.min_by_key(|(_, other)| *other);
+        let (at, newer) = match pair {
+            Some((at, other)) => (at, gone.remove(other)),
+            None => (usize::MAX, gone.remove(0)),
+        };
+        if let Some(old) = gone.get_mut(at) {
+            old.from = old.from.min(newer.from);
+            old.to = old.to.max(newer.to);
+            old.count += newer.count;
+            old.at = newer.at;
         }
     }
 
-    /// Why a message with this number may be gone: the causes of all ranges that it lies in.
-    pub fn causes_of(&self, seq: Seq) -> impl Iterator<Item = Cause> {
-        self.drops.iter().filter(move |drop| (drop.from..=drop.to).contains(&seq)).map(|drop| drop.cause)
+    /// What is gone, in ranges, roughly in the order in which it went.
+    pub fn gone(&self) -> &[Gone] {
+        &self.more.gone
+    }
+
+    /// What the program keeps for itself under this name.
+    pub fn kept(&self, name: &str) -> Option<&[u8]> {
+        self.more.kept.get(name).map(Vec::as_slice)
+    }
+
+    /// What an object's tokens and session were given for.
+    pub fn rights_of(&self, uid: &Uid) -> Option<RightsDigest> {
+        self.more.rights.get(&uid.to_wire()).copied()
     }
 
     /// Forgets all tokens: which of them ended is not known.
@@ -276,6 +299,8 @@ impl Small {
             tokens.retain(|token| wall_us < token.expires_us);
         }
         self.tokens.retain(|_, tokens| !tokens.is_empty());
+        let Self { tokens, sessions, more, .. } = self;
+        more.rights.retain(|name, _| tokens.contains_key(name) || sessions.contains_key(name));
     }
 
     /// Whether this segment is deleted, or to be.
@@ -324,6 +349,8 @@ impl Small {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::record::Moment;
+    use crate::journal::stamp::{Clock, Stamp};
     use crate::journal::tests::message;
 
     #[test]
@@ -355,7 +382,7 @@ mod tests {
         assert_eq!(small.tallies().collect::<Vec<_>>(), [(group, "central", Cause::Delivered, 11)]);
         assert_eq!(small.sessions().collect::<Vec<_>>(), [(uid, SessionRecord::Live)]);
         assert_eq!((small.corrected(2, 5), small.corrected(1, 5)), (Some(1005), None));
-        assert_eq!((small.commands.len(), small.drops.len()), (1, 1));
+        assert_eq!((small.commands.len(), small.gone().len()), (1, 1));
         let retired = |small: &Small| (0..9).filter(|number| small.is_retired(*number)).collect::<Vec<_>>();
         assert_eq!(retired(&small), [1, 2, 3, 7]);
         let mut small = small;
@@ -365,28 +392,68 @@ mod tests {
     }
 
     #[test]
-    fn traces_of_old_drops_stay_though_only_so_many_ranges_do() {
+    fn traces_of_what_is_gone_stay_though_only_so_many_ranges_do() {
         let mut small = Small::default();
-        let dropped = |from, to, cause| Record::Dropped { from, to, count: to - from + 1, cause };
-        small.apply(dropped(1, 10, Cause::Full));
-        small.apply(dropped(11, 20, Cause::Full));
-        assert_eq!(small.drops, [Drop { from: 1, to: 20, count: 20, cause: Cause::Full }], "neighbours");
-        small.apply(dropped(21, 30, Cause::Expired));
-        assert_eq!(small.drops.len(), 2);
-        for round in 2..1000 {
-            let cause = [Cause::Full, Cause::Expired, Cause::Damaged][round as usize % 3];
-            small.apply(dropped(round * 100, round * 100 + 9, cause));
-            assert!(small.drops.len() <= DROPS_MAX);
+        let causes = [Cause::Full, Cause::Expired, Cause::Damaged];
+        let gone = |round: u64| Gone {
+            from: round * 100,
+            to: round * 100 + 9,
+            count: 10,
+            cause: causes[round as usize % 3],
+            destination: "d".to_owned(),
+            at: Some(Moment { boot: 1, stamp: Stamp { mono_us: round, wall_us: 0, clock: Clock::Synced } }),
+        };
+        for round in 0..1000 {
+            small.apply(Record::Gone(gone(round)));
+            assert!(small.gone().len() <= GONE_MAX);
         }
-        for (seq, cause) in
-            [(1, Cause::Full), (25, Cause::Expired), (200, Cause::Damaged), (99_905, Cause::Full)]
-        {
-            assert!(small.causes_of(seq).any(|found| found == cause), "{seq}");
+        assert_eq!(small.gone()[GONE_MAX - 1], gone(999));
+        assert_eq!(small.gone()[GONE_MAX - 200], gone(800), "the newest are as they were");
+        let mut again = Small::decode(&small.encode()).unwrap();
+        assert_eq!(again.gone(), small.gone());
+        again.apply(Record::Gone(Gone { destination: "e".to_owned(), ..gone(1000) }));
+        for small in [small, again] {
+            for round in 0..1000 {
+                let mut found =
+                    small.gone().iter().filter(|gone| (gone.from..=gone.to).contains(&(round * 100)));
+                assert!(found.any(|gone| gone.cause == causes[round as usize % 3]), "{round}");
+            }
         }
-        assert_eq!(small.causes_of(99_950).count(), 0);
-        let count: u64 = small.drops.iter().map(|drop| drop.count).sum();
-        assert_eq!(count, 30 + 998 * 10, "each is counted in one range");
-        assert_eq!(count, small.dropped.values().sum::<u64>());
+    }
+
+    #[test]
+    fn if_no_two_ranges_are_alike_the_oldest_is_forgotten() {
+        let mut small = Small::default();
+        for round in 0..=GONE_MAX as u64 {
+            let (destination, at) = (round.to_string(), None);
+            small.apply(Record::Gone(Gone {
+                from: round,
+                to: round,
+                count: 1,
+                cause: Cause::Full,
+                destination,
+                at,
+            }));
+        }
+        assert_eq!((small.gone().len(), small.gone()[0].from), (GONE_MAX, 1));
+        assert_eq!(small.dropped[&Cause::Full], GONE_MAX as u64 + 1);
+    }
+
+    #[test]
+    fn what_a_token_was_given_for_is_kept_as_long_as_it() {
+        let [a, b] = ["a", "b"].map(|name| Uid::parse(name).unwrap());
+        let mut small = Small::default();
+        for uid in [a, b] {
+            small.apply(Record::Rights { uid, rights: [1; 8] });
+        }
+        small.apply(Record::Rights { uid: a, rights: [2; 8] });
+        small.apply(Record::Token { uid: a, token: [0; 8], expires_us: 9 });
+        let mut small = Small::decode(&small.encode()).unwrap();
+        assert_eq!((small.rights_of(&a), small.rights_of(&b)), (Some([2; 8]), Some([1; 8])));
+        small.expire(1);
+        assert_eq!((small.rights_of(&a), small.rights_of(&b)), (Some([2; 8]), None));
+        small.expire(9);
+        assert_eq!(small.rights_of(&a), None);
     }
 
     #[test]
@@ -414,7 +481,8 @@ mod tests {
         }
         small.apply(kept(0, 2));
         let small = Small::decode(&small.encode()).unwrap();
-        assert_eq!((small.kept.len(), &small.kept["0"], &small.kept["15"]), (KEPT_MAX, &vec![2], &vec![1]));
+        let found = ["0", "15", "16"].map(|name| small.kept(name));
+        assert_eq!(found, [Some(&[2][..]), Some(&[1]), None]);
     }
 
     /// The bytes of the first snapshots: they must stay readable.
@@ -425,6 +493,6 @@ mod tests {
         bytes.splice(4..5, [1, 3, 10]);
         bytes.push(7);
         let small = Small::decode(&bytes).unwrap();
-        assert_eq!((small.corrected(3, 1), small.seq_floor, small.kept.len()), (Some(6), 7, 0));
+        assert_eq!((small.corrected(3, 1), small.seq_floor), (Some(6), 7));
     }
 }

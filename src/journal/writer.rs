@@ -269,6 +269,7 @@ impl<M: Medium> Writer<M> {
         let Some(start) = batches.last().map(|batch| batch.head.start) else { return Ok(()) };
         let first_seq = batches.first().map_or(self.next_seq, |batch| batch.head.first_seq);
         let header = Header {
+            version: segment::VERSION,
             number,
             epoch,
             journal: self.journal,

@@ -21,7 +21,7 @@ pub fn on_disk(site: &Site) -> u64 {
     entries.filter_map(|entry| entry.unwrap().metadata().ok()).map(|metadata| metadata.blocks() * 512).sum()
 }
 
-fn small_site(on_full: &str) -> (Site, Vec<Object>) {
+pub fn small_site(on_full: &str) -> (Site, Vec<Object>) {
     let site = Site::new();
     site.set("time", "trust", "\"always\"");
     site.set("journal", "max_size", "\"1MiB\"");
@@ -33,7 +33,7 @@ fn small_site(on_full: &str) -> (Site, Vec<Object>) {
 }
 
 /// Sends about so many bytes while the folder is looked at.
-fn flood(site: &Site, objects: &mut [Object], bytes: usize, bound: u64) {
+pub fn flood(site: &Site, objects: &mut [Object], bytes: usize, bound: u64) {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let looks = scope.spawn(|| {

@@ -10,6 +10,7 @@ mod support;
 mod bounds;
 mod central;
 mod faults;
+mod gone;
 mod kills;
 mod ledger;
 mod load;

@@ -55,6 +55,7 @@ fn a_command_waits_over_a_kill_and_its_answer_is_in_the_trace_and_at_the_webhook
     let delivered = events.last().unwrap();
     assert_eq!((&delivered["event"], &delivered["code"]), (&json!("delivered"), &json!(7)));
     assert_eq!(delivered["payload"], "opened");
+    eventually("the other's is, too", || message(&site, &second)["state"] == "delivered");
     site.kill();
     site.start();
     let (mut object, _) = site.login_with_token(device);

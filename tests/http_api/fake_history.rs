@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use iotsocketd::hub::backend::Pending;
 use iotsocketd::hub::history::{
-    Clock, History, HistoryError, Kind, MessageId, MessageQuery, MessageView, Outcome, Page, State,
-    TraceEvent, Via,
+    Clock, Found, Gone, History, HistoryError, Kind, MessageId, MessageQuery, MessageView, Outcome, Page,
+    State, TraceEvent, Via, Which,
 };
 use iotsocketd::wire::{Format, GroupName, Uid};
 
@@ -20,6 +20,8 @@ struct Inner {
     messages: Vec<MessageView>,
     wakers: Vec<Waker>,
     failure: Option<HistoryError>,
+    left: u64,
+    gone: u64,
     is_stuck: bool,
     pages: usize,
 }
@@ -82,6 +84,12 @@ impl FakeHistory {
     /// From now on it gives nothing but this.
     pub fn fail(&self, failure: HistoryError) {
         self.0.lock().unwrap().failure = Some(failure);
+    }
+
+    /// Up to `left` nothing is known any more, up to `gone` only that they are gone.
+    pub fn lose(&self, left: u64, gone: u64) {
+        let mut inner = self.0.lock().unwrap();
+        (inner.left, inner.gone) = (left, gone);
     }
 
     /// From now on it gives what it has again.
@@ -154,9 +162,13 @@ impl History for FakeHistory {
         Box::pin(async { page })
     }
 
-    fn message(&self, id: MessageId) -> Pending<Result<Option<MessageView>, HistoryError>> {
+    fn message(&self, which: Which) -> Pending<Result<Found, HistoryError>> {
         let inner = self.0.lock().unwrap();
-        let mut found = inner.messages.iter().find(|message| message.id == id).cloned();
+        let is_it = |message: &&MessageView| match which {
+            Which::Id(id) => message.id == id,
+            Which::Seq(seq) => message.seq == seq,
+        };
+        let mut found = inner.messages.iter().find(is_it).cloned();
         if let Some(message) = &mut found {
             let (time_us, to) = (message.time_us, Some("central".to_owned()));
             message.trace = Some(vec![
@@ -164,6 +176,17 @@ impl History for FakeHistory {
                 TraceEvent { to, attempt: Some(2), ..TraceEvent::new(Outcome::Sent, time_us) },
             ]);
         }
+        let found = match found {
+            Some(message) if message.seq <= inner.left => Found::Left,
+            Some(message) if message.seq <= inner.gone => Found::Gone(Gone {
+                id: Some(message.id),
+                seq: message.seq,
+                state: State::Dropped,
+                trace: message.trace.unwrap_or_default(),
+            }),
+            Some(message) => Found::Message(Box::new(message)),
+            None => Found::Nothing,
+        };
         let result = inner.failure.clone().map_or(Ok(found), Err);
         Box::pin(async { result })
     }

@@ -138,10 +138,32 @@ fn one_message_has_its_trace() {
     let expected = r#"{"time":"2026-11-21T18:52:44.000000Z","event":"sent","to":"central","attempt":2}"#;
     assert_eq!(sent, &serde_json::from_str::<Value>(expected).unwrap());
     assert_eq!(world.get(&format!("/v1/messages/{}", id(4)), "aa11").status, 404);
-    for bad in ["3", "x", "01930a2b-4c5d-7000-8000", "%ff"] {
+    assert_eq!(world.get("/v1/messages/3", "aa11").body, found.body, "by its number");
+    assert_eq!(world.get("/v1/messages/4", "aa11").status, 404);
+    for bad in ["3.0", "x", "01930a2b-4c5d-7000-8000", "%ff"] {
         let refused = world.get(&format!("/v1/messages/{bad}"), "aa11");
         assert!(refused.status == 400 && refused.error().contains("id"), "{bad}");
     }
+}
+
+#[test]
+fn of_a_message_that_is_gone_it_is_told_what_became_of_it() {
+    let world = world();
+    world.history.grow(5);
+    world.history.lose(1, 3);
+    for name in [id(3).to_string(), "3".to_owned()] {
+        let found = world.get(&format!("/v1/messages/{name}"), "aa11");
+        assert_eq!(found.status, 200);
+        let gone: Value = serde_json::from_str(&found.body).unwrap();
+        assert_eq!((&gone["id"], &gone["seq"]), (&Value::from(id(3).to_string()), &Value::from(3)));
+        assert_eq!((&gone["state"], &gone["uid"]), (&Value::from("dropped"), &Value::Null));
+        assert_eq!(gone["events"].as_array().unwrap().len(), 2);
+        assert_eq!(world.get(&format!("/v1/messages/{name}"), "bb22").status, 404, "nobody knows its group");
+    }
+    let left = world.get("/v1/messages/1", "aa11");
+    assert!(left.status == 404 && left.error().contains("not remembered"), "{}", left.body);
+    assert!(!world.get("/v1/messages/1", "bb22").error().contains("remembered"));
+    assert_eq!(world.get("/v1/messages/6", "aa11").status, 404);
 }
 
 #[test]

@@ -197,7 +197,7 @@ fn what_leaves_the_journal_is_written_off_once() {
     assert_eq!(posted(&mut central, &front), [1, 2, 3]);
     central.webhook_delivered(2);
     let messages = [(1, group()), (2, group()), (3, group())];
-    assert_eq!(central.write_off(1, 3, &messages, Cause::Full), 2);
+    assert_eq!(central.write_off(1, 3, &messages, Cause::Full).len(), 2);
     central.webhook_delivered(1);
     let sum = central.books().sum();
     assert_eq!((sum.delivered, sum.made_room, sum.waiting()), (1, 2, 0));

@@ -137,3 +137,29 @@ fn so_many_wait_and_no_more() {
     }
     assert_eq!(world.commands.has_room(uid("z")), Err(TooMany));
 }
+
+#[test]
+fn what_left_the_journal_ends_and_says_why() {
+    let mut world = World::new(true);
+    for seq in 1..=4 {
+        world.accept(seq, new(["a", "b"][seq as usize % 2]));
+    }
+    assert_eq!(world.commands.needed(4), [1, 2, 3]);
+    assert_eq!(world.commands.next(uid("b")), Some(1));
+    let told = world.commands.lost(1..=2, Cause::Full, false);
+    assert_eq!(world.record(told), [2], "what is under way may arrive yet");
+    let told = world.commands.lost(1..=1, Cause::Full, true);
+    assert_eq!(world.record(told), [1]);
+    let told = world.commands.lost(4..=9, Cause::Expired, false);
+    let [ended] = told.1.as_slice() else { panic!("{told:?}") };
+    assert_eq!((ended.outcome.state, ended.outcome.code), (State::Expired, RESPONSE_TIMED_OUT));
+    assert_eq!(
+        (ended.outcome.reason(), ended.outcome.payload()),
+        (Some("its time of keeping was over"), None)
+    );
+    world.record(told);
+    assert_eq!((world.commands.needed(9), world.commands.next(uid("b"))), (vec![3], Some(3)));
+    world.restart(true);
+    let ended: Vec<_> = world.commands.ended().map(|ended| (ended.seq, ended.outcome.state)).collect();
+    assert_eq!(ended, [(1, State::Dropped), (2, State::Dropped), (4, State::Expired)]);
+}

@@ -14,7 +14,7 @@ use super::error::{ApiError, Cause};
 use super::query;
 use super::reply::Reply;
 use crate::hub::backend::Pending;
-use crate::hub::history::{History, HistoryError, Kind, MessageId, MessageQuery, Page};
+use crate::hub::history::{Found, History, HistoryError, Kind, MessageId, MessageQuery, Page, Which};
 use crate::journal::Seq;
 
 /// Messages of one page, at most and unless asked otherwise.
@@ -50,7 +50,7 @@ pub struct Recall {
 #[derive(Debug)]
 enum Ask {
     Page(MessageQuery),
-    One(MessageId),
+    One(Which),
 }
 
 /// A stream that is asked for.
@@ -107,10 +107,15 @@ impl Recall {
 
     /// The one message that a path names.
     pub(super) fn one(encoded: &str, key: &Arc<ApiKey>) -> Result<Self, ApiError> {
-        let id = query::decode(encoded).and_then(|text| MessageId::parse(&text)).ok_or_else(|| {
-            ApiError::content("the id in the path must be a message's: 36 characters as in \"id\"")
+        let text = query::decode(encoded);
+        let which = text.and_then(|text| {
+            let seq = query::number(&text).map(Which::Seq);
+            seq.or_else(|| MessageId::parse(&text).map(Which::Id))
+        });
+        let which = which.ok_or_else(|| {
+            ApiError::content("the id in the path must be a message's \"id\", 36 characters, or its \"seq\"")
         })?;
-        Ok(Self { ask: Ask::One(id), list: MESSAGES, key: Arc::clone(key), wait: Duration::ZERO })
+        Ok(Self { ask: Ask::One(which), list: MESSAGES, key: Arc::clone(key), wait: Duration::ZERO })
     }
 
     /// The answer. A page that is empty is held until there is something to give, or until `enough` resolves.
@@ -121,12 +126,15 @@ impl Recall {
     ) -> Result<Reply, ApiError> {
         let mut query = match self.ask {
             Ask::Page(query) => query,
-            Ask::One(id) => {
-                let found = history.message(id).await.map_err(unreadable)?;
-                let message =
-                    found.filter(|message| self.key.sees(message.group)).ok_or_else(unknown_message)?;
+            Ask::One(which) => {
                 let mut text = String::new();
-                message.write_json(&mut text);
+                // Of what is gone nobody knows the group: only who sees all may know of it.
+                match history.message(which).await.map_err(unreadable)? {
+                    Found::Message(message) if self.key.sees(message.group) => message.write_json(&mut text),
+                    Found::Gone(gone) if self.key.groups.is_empty() => gone.write_json(&mut text),
+                    Found::Left if self.key.groups.is_empty() => return Err(left()),
+                    _ => return Err(unknown_message()),
+                }
                 return Ok(Reply::json_text(200, text));
             }
         };
@@ -211,9 +219,11 @@ impl Follow {
     /// Finds the place of the message that the reader has.
     pub(super) async fn locate(mut self, history: &dyn History) -> Result<Self, ApiError> {
         if let Some(id) = self.resume.take() {
-            let found = history.message(id).await.map_err(unreadable)?;
-            let message = found.filter(|message| self.key.sees(message.group)).ok_or_else(unknown_message)?;
-            self.query.after = message.seq;
+            self.query.after = match history.message(Which::Id(id)).await.map_err(unreadable)? {
+                Found::Message(message) if self.key.sees(message.group) => message.seq,
+                Found::Gone(gone) if self.key.groups.is_empty() => gone.seq,
+                _ => return Err(unknown_message()),
+            };
         }
         Ok(self)
     }
@@ -252,6 +262,12 @@ fn kind(query: &str) -> Result<Option<Kind>, ApiError> {
 
 fn bad_last_event_id() -> ApiError {
     ApiError::content("\"Last-Event-ID\" must be a message's \"seq\" or \"id\"")
+}
+
+fn left() -> ApiError {
+    let sentence = "the message is no longer in the journal: it had been kept long enough or made room, and what became \
+                    of it is not remembered any more";
+    ApiError::new(Cause::Object, 404, sentence)
 }
 
 fn unknown_message() -> ApiError {

@@ -75,7 +75,7 @@ impl Change {
 impl Hub {
     /// Goes on with the alerts that were up when the journal was written last.
     pub(in crate::hub) fn restore_alerts(&self, small: &Small) {
-        if let Some(bytes) = small.kept.get(KEPT) {
+        if let Some(bytes) = small.kept(KEPT) {
             lock(&self.alerts.board).unpack(bytes, Instant::now());
         }
     }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use super::{Kind, MessageView, TraceEvent};
+use super::{Gone, Kind, MessageView, TraceEvent};
 use crate::payload_json::{write_json, write_string};
 use crate::wire::Format;
 
@@ -46,17 +46,35 @@ impl MessageView {
             write_on_one_line(out, Format::Json, network);
         }
         if let Some(trace) = &self.trace {
-            out.push_str(",\"events\":[");
-            for (index, event) in trace.iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                event.write_json(out);
-            }
-            out.push(']');
+            write_trace(out, trace);
         }
         out.push('}');
     }
+}
+
+impl Gone {
+    /// Appends what is known of it as a JSON object that holds no line break.
+    pub fn write_json(&self, out: &mut String) {
+        out.push('{');
+        // Writing into a string cannot fail.
+        if let Some(id) = self.id {
+            let _written = write!(out, "\"id\":\"{id}\",");
+        }
+        let _written = write!(out, "\"seq\":{},\"state\":\"{}\"", self.seq, self.state.name());
+        write_trace(out, &self.trace);
+        out.push('}');
+    }
+}
+
+fn write_trace(out: &mut String, trace: &[TraceEvent]) {
+    out.push_str(",\"events\":[");
+    for (index, event) in trace.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        event.write_json(out);
+    }
+    out.push(']');
 }
 
 impl TraceEvent {

@@ -20,10 +20,45 @@ pub use crate::journal::stored::ShownClock as Clock;
 pub trait History: Send + Sync + 'static {
     /// The messages that match, in order of insertion. The page is empty only if none does.
     fn messages(&self, query: MessageQuery) -> Pending<Result<Page, HistoryError>>;
-    /// One message with its trace; `None`: there is none with this id, or no more.
-    fn message(&self, id: MessageId) -> Pending<Result<Option<MessageView>, HistoryError>>;
+    /// One message with its trace, or what is known of it if it is gone.
+    fn message(&self, which: Which) -> Pending<Result<Found, HistoryError>>;
     /// Resolves when there is something behind this number, whatever it is; at once if there is.
     fn wait_beyond(&self, seq: Seq) -> Pending<()>;
+}
+
+/// Which message is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// The one with this id.
+    Id(MessageId),
+    /// The one with this number.
+    Seq(Seq),
+}
+
+/// What there is of one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// It.
+    Message(Box<MessageView>),
+    /// It left the journal before its destination had it.
+    Gone(Gone),
+    /// It left the journal, and no more is known of it.
+    Left,
+    /// There never was one.
+    Nothing,
+}
+
+/// What is known of a message that is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gone {
+    /// Its id, if it was asked for by that.
+    pub id: Option<MessageId>,
+    /// Its number.
+    pub seq: Seq,
+    /// What became of it.
+    pub state: State,
+    /// What happened to it: when it came in if its id says so, how it ended.
+    pub trace: Vec<TraceEvent>,
 }
 
 /// Which messages are asked for; what is `None` does not limit them.

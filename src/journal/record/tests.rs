@@ -1,6 +1,7 @@
 //! Records and their bytes.
 
 use super::*;
+use crate::journal::stamp::{Clock, Stamp};
 
 fn message(payload: &[u8]) -> Message<'_> {
     Message {
@@ -42,6 +43,17 @@ fn every_record() -> Vec<Record<'static>> {
         Record::Retired { segments: vec![3, 4] },
         Record::Tally { group, destination: "c".into(), cause: Cause::Delivered, add: 1 },
         Record::Kept { name: "alerts".into(), data: vec![49, 50] },
+        Record::Idempotency { key: [1; 16], body: [2; 16], seq: 3, at_us: 4 },
+        Record::Gone(Gone {
+            from: 1,
+            to: 9,
+            count: 7,
+            cause: Cause::Expired,
+            destination: "c".into(),
+            at: Some(Moment { boot: 1, stamp: Stamp { mono_us: 1, wall_us: 2, clock: Clock::Synced } }),
+        }),
+        Record::Rights { uid, rights: [9; 8] },
+        Record::Received { group, kind: Kind::Telemetry, add: 2 },
     ]
 }
 

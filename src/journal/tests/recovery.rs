@@ -3,11 +3,12 @@
 use super::rig::{SEGMENT_LEN, settings, stamp};
 use super::{Memory, Rig};
 use crate::journal::error::JournalError;
-use crate::journal::medium::Operation;
-use crate::journal::record::Record;
+use crate::journal::medium::{Medium as _, Operation};
+use crate::journal::record::{Cause, Record};
 use crate::journal::recovery::Report;
 use crate::journal::scrub::scrub;
 use crate::journal::segment::{DATA_START, HEADER_LEN, TAIL_LEN};
+use crate::journal::state::CursorState;
 use crate::journal::writer::{Settings, Writer};
 
 fn all(to: u64) -> Vec<u64> {
@@ -361,4 +362,35 @@ fn tokens_whose_time_is_over_are_not_carried_on() {
     let rig = Rig::open(&medium);
     let (owner, tokens) = rig.writer.small().tokens().next().unwrap();
     assert_eq!((owner, tokens.len(), tokens[0].token), (uid, 1, [100; 8]));
+}
+
+/// What version 1 wrote: two segments with every record that it knew, in the places where they were found.
+#[test]
+fn a_journal_of_version_1_is_read_and_gone_on_with() {
+    let medium = Memory::default();
+    for (name, bytes) in [
+        ("0000000001.seg", include_bytes!("../../../tests/fixtures/journal-1/0000000001.seg").as_slice()),
+        ("0000000002.seg", include_bytes!("../../../tests/fixtures/journal-1/0000000002.seg")),
+    ] {
+        let mut medium = medium.clone();
+        let file = medium.create(name, 0).unwrap();
+        medium.write_at(file, 0, bytes).unwrap();
+        medium.close(file);
+    }
+    let mut rig = Rig::open(&medium.copy());
+    assert_eq!(rig.report, Report::default());
+    assert_eq!(rig.stored(), all(91));
+    for _ in 0..3 {
+        let small = rig.writer.small_with_carry();
+        assert_eq!(small.cursors["central"], CursorState { up_to: 2, holes: vec![1] });
+        assert_eq!(small.received().map(|(_, _, count)| count).sum::<u64>(), rig.front.next_seq() - 1);
+        assert_eq!(small.tallies().map(|(.., count)| count).collect::<Vec<_>>(), [1]);
+        assert_eq!((small.tokens().count(), small.sessions().count()), (1, 1));
+        assert_eq!((small.waiting.len(), small.commands.len()), (1, 1));
+        assert_eq!(small.corrected(1, 5), Some(1005));
+        let [gone] = small.gone() else { panic!("{:?}", small.gone()) };
+        assert_eq!((gone.from, gone.to, gone.count, gone.cause, gone.at), (1, 1, 1, Cause::Full, None));
+        rig.fill(10, 7);
+        rig = Rig::open(&rig.medium.copy());
+    }
 }

@@ -1,5 +1,6 @@
 //! What was recorded, for the API, the stream and the commands.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::linked;
@@ -9,14 +10,16 @@ use crate::delivery::central;
 use crate::delivery::commands::Kept;
 use crate::hub::backend::Pending;
 use crate::hub::history::{
-    Answer, History, HistoryError, Kind, MessageId, MessageQuery, MessageView, Outcome, Page, State,
-    TraceEvent,
+    Answer, Found, Gone, History, HistoryError, Kind, MessageQuery, MessageView, Outcome, Page, State,
+    TraceEvent, Which,
 };
 use crate::journal::Seq;
+use crate::journal::catalog::Catalog;
 use crate::journal::error::JournalError;
 use crate::journal::reader::Reader;
-use crate::journal::record::{Cause, Record};
-use crate::journal::state::{Drop, Small};
+use crate::journal::record::{self, Moment, Record};
+use crate::journal::state::Small;
+use crate::journal::stored::shown_time;
 use crate::service::disk::Disk;
 
 /// The journal, to be asked.
@@ -62,9 +65,21 @@ impl History for Records {
         })
     }
 
-    fn message(&self, id: MessageId) -> Pending<Result<Option<MessageView>, HistoryError>> {
+    fn message(&self, which: Which) -> Pending<Result<Found, HistoryError>> {
         self.ask(move |reader, seen| {
-            let Some((stored, mut events)) = linked::find(reader, seen, id)? else { return Ok(None) };
+            let found = match which {
+                Which::Id(id) => Some(id),
+                Which::Seq(seq) => {
+                    let stored = reader.get(&seen.catalog, seq)?;
+                    stored.map(|stored| stored.id(seen.catalog.journal))
+                }
+            };
+            let Some(id) = found else { return Ok(no_more(seen, which)) };
+            let Some((stored, mut events)) = linked::find(reader, seen, id)? else {
+                let seq = id.seq(seen.catalog.journal).unwrap_or_default();
+                let is_another = reader.get(&seen.catalog, seq)?.is_some();
+                return Ok(if is_another { Found::Nothing } else { no_more(seen, which) });
+            };
             let for_central = central::is_for_central(&stored.message);
             let later = linked::later(reader, seen, &stored, id)?;
             let mut view = MessageView { id, ..MessageView::of_stored(stored, &seen.catalog) };
@@ -82,7 +97,7 @@ impl History for Records {
                 events.sort_by_key(|event| event.time_us);
             }
             view.trace = Some(events);
-            Ok(Some(view))
+            Ok(Found::Message(Box::new(view)))
         })
     }
 
@@ -106,6 +121,44 @@ fn state(seen: &Seen, message: &MessageView) -> State {
     if has_it { State::Delivered } else { State::Waiting }
 }
 
+/// What is known of a message that is not there.
+fn no_more(seen: &Seen, which: Which) -> Found {
+    let (id, seq) = match which {
+        Which::Id(id) => (Some(id), id.seq(seen.catalog.journal).unwrap_or_default()),
+        Which::Seq(seq) => (None, seq),
+    };
+    if !(1..seen.catalog.next_seq).contains(&seq) {
+        return Found::Nothing;
+    }
+    let ranges: Vec<_> = seen.gone.iter().filter(|gone| (gone.from..=gone.to).contains(&seq)).collect();
+    let Some(last) = ranges.last() else { return Found::Left };
+    let received = id.map(|id| TraceEvent::new(Outcome::Received, id.time_us()));
+    let ends = ranges.iter().map(|gone| end_of_gone(gone, &seen.catalog));
+    Found::Gone(Gone {
+        id,
+        seq,
+        state: last.cause.says().0,
+        trace: received.into_iter().chain(ends).collect(),
+    })
+}
+
+fn end_of_gone(gone: &record::Gone, catalog: &Catalog) -> TraceEvent {
+    let record::Gone { from, to, count, cause, destination, at } = gone;
+    let (state, reason) = cause.says();
+    let what = if state == State::Expired { Outcome::Expired } else { Outcome::Dropped };
+    let time = at.map(|Moment { boot, stamp }| shown_time(&stamp, boot, &catalog.boots).0);
+    let mut reason = reason.to_owned();
+    if *count > 1 {
+        // Writing into a string cannot fail.
+        let _written = write!(reason, "; it is one of {count} from {from} to {to}");
+    }
+    if time.is_none() {
+        reason.push_str("; when is not known");
+    }
+    let to = Some(destination.clone());
+    TraceEvent { to, reason: Some(reason), ..TraceEvent::new(what, time.unwrap_or_default()) }
+}
+
 /// What the central had to do with a message in the end, if it came to an end.
 fn end_at_central(
     reader: &mut Reader<Disk>,
@@ -113,29 +166,20 @@ fn end_at_central(
     message: &MessageView,
 ) -> Result<Option<TraceEvent>, JournalError> {
     let seq = message.seq;
-    let is_in = |drop: &Drop| (drop.from..=drop.to).contains(&seq);
     let has = |up_to: Seq, holes: &[Seq]| seq <= up_to && !holes.contains(&seq);
     let is_over = |small: &Small| {
-        let cursor = small.cursors.get(central::NAME);
-        cursor.is_some_and(|cursor| has(cursor.up_to, &cursor.holes)) || small.drops.iter().any(is_in)
+        small.cursors.get(central::NAME).is_some_and(|cursor| has(cursor.up_to, &cursor.holes))
     };
     let found = reader.first_note(&seen.catalog, seq, is_over, |record| match record {
         Record::Cursor { destination, up_to, holes }
             if destination == central::NAME && has(up_to, &holes) =>
         {
-            Some((Outcome::Delivered, None))
+            Some(())
         }
-        Record::Dropped { from, to, cause, .. } if (from..=to).contains(&seq) => Some(match cause {
-            Cause::Expired => (Outcome::Expired, Some("its time of keeping was over")),
-            _ => (Outcome::Dropped, Some("the journal was full")),
-        }),
         _ => None,
     })?;
-    Ok(found.map(|((outcome, reason), time_us)| TraceEvent {
-        to: Some(central::NAME.to_owned()),
-        reason: reason.map(str::to_owned),
-        ..TraceEvent::new(outcome, time_us)
-    }))
+    let to = Some(central::NAME.to_owned());
+    Ok(found.map(|((), time_us)| TraceEvent { to, ..TraceEvent::new(Outcome::Delivered, time_us) }))
 }
 
 /// What became of a queued command, with the object's answer.
@@ -162,14 +206,14 @@ fn end_of_command(
         events.push(TraceEvent { to, attempt: Some(attempt), ..TraceEvent::new(Outcome::Sent, sent_us) });
     }
     let Some(outcome) = kept.outcome() else { return Ok((State::Waiting, events)) };
-    let (what, reason) = match outcome.state {
-        State::Delivered => (Outcome::Delivered, None),
-        State::Expired => (Outcome::Expired, Some("its deadline passed")),
-        _ => (Outcome::Dropped, Some("a newer command took its place")),
+    let what = match outcome.state {
+        State::Delivered => Outcome::Delivered,
+        State::Expired => Outcome::Expired,
+        _ => Outcome::Dropped,
     };
     let answer =
         outcome.payload().map(|(format, data)| Answer { code: outcome.code, format, data: data.to_vec() });
-    let reason = reason.map(str::to_owned);
+    let reason = outcome.reason().map(str::to_owned);
     events.push(TraceEvent {
         to: Some(message.uid.as_str().to_owned()),
         reason,

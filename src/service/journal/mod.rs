@@ -34,7 +34,7 @@ use crate::hub::{Hub, Keeper, Keeping, Urgency, lock};
 use crate::journal::catalog::Catalog;
 use crate::journal::front::{Bounds, Front};
 use crate::journal::reader::{Query, Reader};
-use crate::journal::record::Kind;
+use crate::journal::record::{Kind, Message};
 use crate::journal::recovery::Report;
 use crate::journal::retention::Limits;
 use crate::journal::stamp::Stamp;
@@ -290,10 +290,18 @@ impl Keeper for Shared {
         let _queued = self.refill.ask(move |reader, seen| {
             let wanted = std::mem::take(&mut *lock(&commands));
             for (uid, seq) in wanted {
-                let asked = reader.get(&seen.catalog, seq).ok().flatten();
-                let asked = asked.map(|stored| (stored.message.format, stored.message.payload.into_owned()));
-                if let Some(hub) = hub.upgrade() {
-                    hub.give_command(uid, seq, asked);
+                let Some(hub) = hub.upgrade() else { return };
+                let query = Query { below: seq.saturating_add(1), limit: 1, ..Query::from(seq) };
+                match reader
+                    .read(&seen.catalog, &query)
+                    .map(|page| (page.messages.into_iter().next(), page.damaged))
+                {
+                    Ok((Some(stored), _)) => {
+                        let Message { format, payload, .. } = stored.message;
+                        hub.give_command(uid, seq, Some((format, payload.into_owned())));
+                    }
+                    Ok((None, damaged)) if damaged.is_empty() => hub.lose_command(seq),
+                    Ok((None, _)) | Err(_) => hub.give_command(uid, seq, None),
                 }
             }
         });

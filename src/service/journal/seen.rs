@@ -9,8 +9,8 @@ use crate::hub::lock;
 use crate::journal::Seq;
 use crate::journal::catalog::Catalog;
 use crate::journal::medium::Medium;
-use crate::journal::record::State;
-use crate::journal::state::CursorState;
+use crate::journal::record::{Gone, State};
+use crate::journal::state::{CursorState, Small};
 use crate::journal::writer::Writer;
 
 /// What a reader needs to know.
@@ -22,13 +22,20 @@ pub struct Seen {
     pub cursors: BTreeMap<String, CursorState>,
     /// The newest commands that are over, and how they ended.
     pub finished: BTreeMap<Seq, State>,
+    /// What is gone.
+    pub gone: Vec<Gone>,
 }
 
 impl Seen {
     /// As of the writer's last commit.
     pub fn of<M: Medium>(writer: &Writer<M>) -> Self {
-        let small = writer.small();
-        Self { catalog: writer.catalog(), cursors: small.cursors.clone(), finished: small.finished.clone() }
+        Self::as_of(writer.small(), writer.catalog())
+    }
+
+    /// As of this moment.
+    pub fn as_of(small: &Small, catalog: Catalog) -> Self {
+        let (cursors, finished) = (small.cursors.clone(), small.finished.clone());
+        Self { catalog, cursors, finished, gone: small.gone().to_vec() }
     }
 }
 

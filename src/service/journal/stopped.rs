@@ -44,8 +44,7 @@ impl Stopped {
 
     /// What was recorded.
     pub fn records(self) -> Result<Records, String> {
-        let small = self.look.small;
-        let seen = Seen { catalog: self.look.catalog, cursors: small.cursors, finished: small.finished };
+        let seen = Seen::as_of(&self.look.small, self.look.catalog);
         let newest = Arc::new(Newest::new(seen));
         let worker = Worker::start("journal-history", &self.folder, &newest)?;
         Ok(Records::new(newest, Arc::new(worker)))

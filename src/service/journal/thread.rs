@@ -9,14 +9,15 @@ use super::bell::Call;
 use super::seen::Seen;
 use super::{Shared, lock};
 use crate::hub::heartbeats::{BEAT, Loop};
-use crate::hub::{Hub, Taken};
+use crate::hub::recording::Told;
+use crate::hub::{Hub, Lost, Taken, WrittenOff};
 use crate::journal::Seq;
 use crate::journal::catalog::SegmentInfo;
 use crate::journal::error::JournalError;
 use crate::journal::front::Takes;
 use crate::journal::medium::Medium as _;
 use crate::journal::reader::{Query, Reader};
-use crate::journal::record::{Cause, Kind, Record};
+use crate::journal::record::{Gone, Kind, Moment, Record};
 use crate::journal::retention::{Delivered, Limits, Plan, plan};
 use crate::journal::writer::Writer;
 use crate::logfmt::Quoted;
@@ -44,8 +45,10 @@ struct Thread {
     is_medium_short: bool,
     /// The policy is to refuse what is new, and there is no room for it.
     refuses: bool,
-    /// What was dropped and could not be recorded yet.
+    /// What is gone and could not be recorded yet.
     written_off: Vec<Record<'static>>,
+    /// The same, to be told once it is.
+    untold: Vec<Told>,
 }
 
 /// Starts it.
@@ -61,6 +64,7 @@ pub fn start(writer: Writer<Disk>, hub: Arc<Hub>, shared: Arc<Shared>) -> Result
         is_medium_short: false,
         refuses: false,
         written_off: Vec::new(),
+        untold: Vec::new(),
     };
     Builder::new()
         .name("journal".to_owned())
@@ -230,10 +234,9 @@ impl Thread {
         let dropped = self.written_off.iter().chain(&progress).cloned().collect();
         let retired = self.writer.retire(self.shared.clock.stamp(), &Plan { dropped, ..plan });
         match retired {
-            Ok(()) => self.written_off.clear(),
+            Ok(()) => {}
             // The files are left for later, but the record is there.
             Err(JournalError::Medium(error)) => {
-                self.written_off.clear();
                 log::warn!("event=journal_delete_failed error={}", Quoted(&error));
             }
             Err(error) => {
@@ -242,7 +245,9 @@ impl Thread {
                 return false;
             }
         }
+        self.written_off.clear();
         self.shared.newest.publish(Seen::of(&self.writer));
+        self.untold.drain(..).for_each(|told| self.hub.tell_gone(&told));
         true
     }
 
@@ -251,16 +256,29 @@ impl Thread {
         let summary = &segment.summary;
         let numbers = summary.first_seq..summary.next_seq;
         let missing = plan.dropped.iter().find_map(|record| match record {
-            Record::Dropped { from, to, cause, .. } if numbers.contains(from) => Some((*from, *to, *cause)),
+            Record::Dropped { from, cause, .. } if numbers.contains(from) => Some(*cause),
             _ => None,
         });
-        let Some((from, to, cause)) = missing else { return };
+        let Some(cause) = missing else { return };
         let messages = self.messages_of(segment);
-        let count = self.hub.write_off(numbers.start, numbers.end.saturating_sub(1), &messages, cause);
-        if count > 0 {
-            self.written_off.push(Record::Dropped { from, to, count, cause });
-            let why = if cause == Cause::Expired { "expired" } else { "full" };
-            log::warn!("event=messages_dropped count={count} from={from} to={to} cause={why}");
+        let WrittenOff { lost, records } =
+            self.hub.write_off(numbers.start, numbers.end.saturating_sub(1), &messages, cause);
+        self.written_off.extend(records);
+        for Lost { destination, numbers } in lost {
+            let Some(told) = Told::of(destination, cause, &numbers) else { continue };
+            let (from, to) = told.numbers;
+            let (count, (state, reason)) = (told.count(), cause.says());
+            log::warn!(
+                "event=messages_{} to={destination} count={count} first={from} last={to} reason={}",
+                state.name(),
+                Quoted(reason)
+            );
+            let at = Some(Moment { boot: self.writer.start().boot, stamp: self.shared.clock.stamp() });
+            let destination = destination.to_owned();
+            self.written_off.push(Record::Gone(Gone { from, to, count, cause, destination, at }));
+            if !self.untold.iter_mut().any(|before| before.take_up(&told)) {
+                self.untold.push(told);
+            }
         }
     }
 

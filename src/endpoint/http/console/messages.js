@@ -148,24 +148,28 @@ function one(root, id) {
   const title = h("h1", null, t("trace"));
   root.append(h("p", null, h("a", { href: "#messages" }, `← ${t("messages")}`)), title, content);
   get(`/v1/messages/${encodeURIComponent(id)}`, ending.signal).then((message) => {
+    // Of a message that is gone there is no more than what became of it.
+    const isThere = message.kind !== undefined;
     const text = message.format === "JSON" ? JSON.stringify(message.payload, null, 2) : payload(message);
     const clock = message.clock === "synced" ? "" : ` (${t(`clock_${message.clock}`)})`;
     say(title, t("trace_of", number(message.seq)));
     content.replaceChildren(
       h("section", { class: "card" },
-        h("p", null, h("code", null, message.id)),
+        message.id && h("p", null, h("code", null, message.id)),
         facts([
           [t("state"), state(message)],
-          [t("time"), moment(message.time) + clock],
-          [t("kind"), word("", message.kind)],
-          [t("object"), message.uid ? h("a", { href: `#objects/${encodeURIComponent(message.uid)}` }, message.uid) : "–"],
-          [t("group"), message.group || "–"],
-          [t("way"), message.via],
+          ...(isThere ? [
+            [t("time"), moment(message.time) + clock],
+            [t("kind"), word("", message.kind)],
+            [t("object"), message.uid ? h("a", { href: `#objects/${encodeURIComponent(message.uid)}` }, message.uid) : "–"],
+            [t("group"), message.group || "–"],
+            [t("way"), message.via],
+          ] : []),
           ...(message.source ? [[t("source"), message.source]] : []),
         ])),
       h("section", { class: "card" }, h("h2", null, t("happened")), timeline(message)),
-      h("section", { class: "card" }, h("h2", null, `${t("payload")} (${message.format})`),
-        h("pre", { tabindex: "0", "aria-label": t("payload") }, text)));
+      ...(isThere ? [h("section", { class: "card" }, h("h2", null, `${t("payload")} (${message.format})`),
+        h("pre", { tabindex: "0", "aria-label": t("payload") }, text))] : []));
   }).catch((error) => {
     if (ending.signal.aborted) return;
     content.replaceChildren(h("p", { class: "quiet" }, error.status === 404 || error.status === 400 ? t("unknown_message") : error.message));
