@@ -203,7 +203,8 @@ pub fn raise_open_files() -> io::Result<u64> {
     if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(limit.rlim_cur)
+    #[allow(clippy::unnecessary_cast, reason = "a word of 32 bits on some machines")]
+    Ok(limit.rlim_cur as u64)
 }
 
 /// Descriptors that whoever started this process opened for it, by the protocol of systemd: `LISTEN_FDS` of them from 3
