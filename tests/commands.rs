@@ -106,6 +106,7 @@ fn wrong_usage_is_exit_2_and_says_where_help_is() {
         &["check", "--frob"],
         &["init", "a", "b"],
         &["init", "--environment", "prod"],
+        &["init", "--environment", "test", "--missing"],
         &["device"],
         &["device", "frob"],
         &["device", "add"],
@@ -160,6 +161,58 @@ fn init_never_overwrites() {
             assert!(other == existing || !folder.path().join(other).exists(), "{other}");
         }
     }
+}
+
+#[test]
+fn init_missing_makes_only_the_keys_that_are_not_there_for_the_environment_of_the_file() {
+    let site = Site::new();
+    site.change("environment = \"production\"", "environment = \"staging\"");
+    let text = site.read("iotsocketd.toml");
+    let folder = site.path("");
+    let missing = || iotsocketd(&["init", folder.to_str().unwrap(), "--missing"]);
+
+    fs::remove_dir_all(site.path("tls")).unwrap();
+    fs::write(site.path("central.key"), "mine").unwrap();
+    let ran = missing();
+    assert_eq!((ran.code, ran.out.lines().count()), (0, 2), "{}{}", ran.out, ran.err);
+    assert_eq!(mode(&site.path("tls/server.key")), 0o600);
+    assert_eq!(site.read("central.key"), "mine");
+
+    fs::remove_file(site.path("central.key")).unwrap();
+    let certificate = site.read("tls/server.crt");
+    assert_eq!(missing().code, 0);
+    assert_eq!(mode(&site.path("central.key")), 0o600);
+    assert!(site.read("central.key").starts_with("# environment: staging\n"));
+    assert_eq!((site.read("tls/server.crt"), site.read("iotsocketd.toml")), (certificate, text));
+    assert!(site.succeed(&["check"]).ends_with("ok\n"));
+    let ran = missing();
+    assert_eq!((ran.code, ran.out.as_str()), (0, ""), "{}", ran.err);
+}
+
+#[test]
+fn init_missing_makes_nothing_if_it_cannot_know_what_for() {
+    let site = Site::new();
+    let folder = site.path("");
+    let refused = |why: &str| {
+        let ran = iotsocketd(&["init", folder.to_str().unwrap(), "--missing"]);
+        assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{why}");
+        assert!(ran.err.contains(why) && ran.err.contains("; no key was made"), "{}", ran.err);
+    };
+    fs::remove_file(site.path("central.key")).unwrap();
+    for one in ["tls/server.crt", "tls/server.key"] {
+        let other = site.path(if one.ends_with("crt") { "tls/server.key" } else { "tls/server.crt" });
+        let kept = fs::read(&other).unwrap();
+        fs::remove_file(&other).unwrap();
+        refused("has only one of server.crt and server.key");
+        fs::write(other, kept).unwrap();
+    }
+    site.change("environment = \"production\"", "environment = \"prod\"");
+    refused("environment");
+    fs::write(site.path("iotsocketd.toml"), "environment = ").unwrap();
+    refused("is not TOML");
+    fs::remove_file(site.path("iotsocketd.toml")).unwrap();
+    refused("iotsocketd.toml");
+    assert!(!site.path("central.key").exists());
 }
 
 #[test]

@@ -156,6 +156,8 @@ impl Environment {
 pub struct Examined {
     /// The configuration, with defaults in the place of what is wrong; `None` if there is too little of it.
     pub config: Option<Config>,
+    /// What the installation is for; `None` if the file does not say it in a way that can be understood.
+    pub environment: Option<Environment>,
     /// What is wrong.
     pub mistakes: Vec<Mistake>,
     /// What is doubtful.
@@ -165,7 +167,7 @@ pub struct Examined {
 impl Examined {
     fn unreadable(path: &Path, sentence: String) -> Self {
         let mistake = Mistake { file: path.to_path_buf(), place: None, key: String::new(), sentence };
-        Self { config: None, mistakes: vec![mistake], warnings: Vec::new() }
+        Self { config: None, environment: None, mistakes: vec![mistake], warnings: Vec::new() }
     }
 }
 
@@ -174,7 +176,7 @@ impl Config {
     ///
     /// Gives the configuration and warnings, or every mistake.
     pub fn load(path: &Path) -> Result<(Self, Vec<Mistake>), Vec<Mistake>> {
-        let Examined { config, mistakes, warnings } = Self::examine(path);
+        let Examined { config, mistakes, warnings, .. } = Self::examine(path);
         config.filter(|_| mistakes.is_empty()).map(|config| (config, warnings)).ok_or(mistakes)
     }
 
@@ -199,25 +201,31 @@ impl Config {
         let report = Report::new(path, &text);
 
         let (document, errors) = DeTable::parse_recoverable(&text);
-        let config = if errors.is_empty() {
-            let config = read(Table::root(&document, &report), folder, given);
+        let (config, environment) = if errors.is_empty() {
+            let mut root = Table::root(&document, &report);
+            let environment = read_environment(&mut root);
+            let config = read(root, environment, folder, given);
             secrets::warn_if_exposed(&document, path, &report);
-            config
+            (config, Some(environment))
         } else {
             // What the parser guessed behind a syntax error would only give mistakes that are none.
             for error in errors {
                 report.mistake(error.span().unwrap_or(0..0), "", format!("is not TOML: {}", error.message()));
             }
-            None
+            (None, None)
         };
         let Found { mistakes, warnings } = report.finish();
-        Examined { config, mistakes, warnings }
+        let environment = environment.filter(|_| mistakes.iter().all(|mistake| mistake.key != "environment"));
+        Examined { config, environment, mistakes, warnings }
     }
 }
 
+fn read_environment(root: &mut Table<'_>) -> Environment {
+    root.read("environment", Environment::Production, one_of(&Environment::WORDS))
+}
+
 /// Reads every section. `None` only where something without a default is missing, which is reported.
-fn read(mut root: Table<'_>, folder: &Path, given: Given) -> Option<Config> {
-    let environment = root.read("environment", Environment::Production, one_of(&Environment::WORDS));
+fn read(mut root: Table<'_>, environment: Environment, folder: &Path, given: Given) -> Option<Config> {
     let state = root.read("state_dir", "/var/lib/iotsocketd".to_owned(), units::name);
     let folders = Folders { config: folder.to_path_buf(), state: folder.join(state), given, environment };
 
