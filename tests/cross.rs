@@ -1,0 +1,77 @@
+//! Holds the two ways of building for other machines together: containers (Cross.toml, found from the root) and Debian's
+//! packages (cross/targets).
+#![cfg(test)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The value of a line `name=value` or `name="value"` of a target's facts.
+fn fact(target: &str, name: &str) -> String {
+    let text = fs::read_to_string(root().join("cross/targets").join(target)).unwrap();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    value.unwrap_or_else(|| panic!("{target}: no {name}")).trim_matches('"').to_owned()
+}
+
+/// What `cross` reads.
+fn containers() -> toml::Table {
+    fs::read_to_string(root().join("Cross.toml")).unwrap().parse().unwrap()
+}
+
+fn texts(value: &toml::Value) -> Vec<&str> {
+    value.as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
+}
+
+#[test]
+fn both_ways_build_for_the_same_machines() {
+    let containers = containers();
+    let there: BTreeSet<_> = containers["target"].as_table().unwrap().keys().cloned().collect();
+    let files = fs::read_dir(root().join("cross/targets")).unwrap();
+    let mut here: BTreeSet<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    // The machine that builds needs no container.
+    assert!(here.remove("x86_64-unknown-linux-gnu"));
+    assert_eq!(there, here);
+}
+
+#[test]
+fn both_ways_install_the_same_packages_and_name_the_same_compiler_and_emulator() {
+    for (target, of_target) in containers()["target"].as_table().unwrap() {
+        let commands = texts(&of_target["pre-build"]).join(" && ");
+        let (_, installed) = commands.split_once("apt-get install ").unwrap();
+        let installed: BTreeSet<_> =
+            installed.split_whitespace().filter(|word| !word.starts_with("--")).collect();
+        let packages = fact(target, "packages");
+        assert_eq!(installed, packages.split_whitespace().collect(), "{target}");
+
+        let (name, compiler) = (target.replace('-', "_"), fact(target, "compiler"));
+        let upper = name.to_uppercase();
+        let expected = [
+            format!("CC_{name}={compiler}-gcc"),
+            format!("AR_{name}={compiler}-gcc-ar"),
+            format!("CARGO_TARGET_{upper}_LINKER={compiler}-gcc"),
+            format!("CARGO_TARGET_{upper}_RUNNER=cross/emulate {target}"),
+        ];
+        assert_eq!(texts(&of_target["env"]["passthrough"]), expected, "{target}");
+        assert!(installed.contains(format!("gcc-{compiler}").as_str()), "{target}");
+    }
+}
+
+#[test]
+fn scripts_can_be_started() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let mut scripts: Vec<PathBuf> = Vec::new();
+    for folder in ["cross", "cross/debian"] {
+        let entries = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        scripts.extend(entries.filter(|path| path.is_file() && path.extension().is_none()));
+    }
+    assert!(!scripts.is_empty());
+    for script in scripts {
+        assert!(fs::read_to_string(&script).unwrap().starts_with("#!/usr/bin/env bash\n"), "{script:?}");
+        assert!(script.metadata().unwrap().permissions().mode() & 0o111 == 0o111, "{script:?}");
+    }
+}
