@@ -22,6 +22,7 @@ mod run;
 pub mod simulate;
 mod site;
 pub mod status;
+mod storage_test;
 mod support;
 pub mod table;
 mod template;
@@ -82,6 +83,12 @@ const COMMANDS: &[Command] = &[
     },
     Command { name: "why", summary: why::SUMMARY, help: why::HELP, run: why::run },
     Command { name: "support-bundle", summary: support::SUMMARY, help: support::HELP, run: support::run },
+    Command {
+        name: "storage-test",
+        summary: storage_test::SUMMARY,
+        help: storage_test::HELP,
+        run: storage_test::run,
+    },
     Command { name: "status", summary: status::SUMMARY, help: status::HELP, run: status::run },
 ];
 

@@ -229,10 +229,21 @@ pub struct Wear {
     /// The same for a day, at the average since the start; absent until it ran for an hour.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub written_per_day_bytes: Option<u64>,
+    /// What everybody wrote to the medium, for a day, at the average since the machine started; absent where the kernel
+    /// does not count it, and for the first hour.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub medium_written_per_day_bytes: Option<u64>,
+    /// Bytes that the program caused to be written for each byte of payload that it recorded, since its start; absent
+    /// until that was a MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_amplification: Option<f64>,
     /// How much of the medium's life is used by its own account, in percent; absent if it tells nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub life_used_percent: Option<u8>,
-    /// Years until the program alone has used the medium up, if it is a cheap one; absent as long.
+    /// The medium's reserve of good blocks by its own account: "normal", "low" or "urgent"; absent if it tells nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reserve: Option<&'static str>,
+    /// Years until the medium is used up by all that is written to it, if it is a cheap one; absent for the first hour.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub years_left: Option<f64>,
 }

@@ -83,6 +83,7 @@ pub struct Front {
     durable: Ticket,
     tail: VecDeque<Stored>,
     tail_bytes: usize,
+    payload_bytes: u64,
     last: Option<Stamp>,
 }
 
@@ -102,6 +103,7 @@ impl Front {
             durable: Ticket::default(),
             tail: VecDeque::new(),
             tail_bytes: 0,
+            payload_bytes: 0,
             last: None,
         }
     }
@@ -109,6 +111,11 @@ impl Front {
     /// Changes what is taken from now on.
     pub fn set_takes(&mut self, takes: Takes) {
         self.takes = takes;
+    }
+
+    /// Bytes of payload of all messages that were appended since the start.
+    pub fn payload_bytes(&self) -> u64 {
+        self.payload_bytes
     }
 
     /// What is taken now.
@@ -154,6 +161,7 @@ impl Front {
         if let Record::Message(message) = record {
             let stored = Stored { seq, boot: self.start.boot, stamp, message: message.into_owned() };
             self.tail_bytes += size(&stored);
+            self.payload_bytes += stored.message.payload.len() as u64;
             self.tail.push_back(stored);
         }
         Ok(seq)

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use super::backup::nightly::Nightly;
 use super::config::Config;
 use super::destinations::{self, CentralWay};
 use super::journal::{Health, Journal};
-use super::wear;
+use super::wear::{self, Medium, Work};
 use crate::endpoint::http::api::Api;
 use crate::endpoint::http::server::Server;
 use crate::endpoint::tcp::TcpServer;
@@ -62,8 +62,8 @@ struct Facts {
     environment: &'static str,
     state_dir: PathBuf,
     has_telemetry_webhook: bool,
-    /// Where the kernel tells the age of the medium below `state_dir`.
-    life_time: Option<PathBuf>,
+    /// The medium below `state_dir`, as the kernel tells of it.
+    medium: Option<Medium>,
 }
 
 impl Facts {
@@ -72,7 +72,7 @@ impl Facts {
             environment: config.environment.name(),
             state_dir: config.state_dir.clone(),
             has_telemetry_webhook: config.central.webhooks.telemetry.is_some(),
-            life_time: wear::life_time_file(&config.state_dir),
+            medium: Medium::below(Path::new("/sys"), &config.state_dir),
         }
     }
 }
@@ -381,9 +381,11 @@ impl View {
             not_after: end.to_string(),
             days_left: end.duration_since(Timestamp::now()).as_hours().div_euclid(24),
         });
+        let payload = self.hub.look(|_, front, _| front.payload_bytes());
         let facts = lock(&self.facts);
         status.environment = facts.environment.to_owned();
-        status.wear = wear::wear(uptime, status.disk.total, facts.life_time.as_deref());
+        let work = Work { uptime, payload };
+        status.wear = wear::wear(work, status.disk.total, facts.medium.as_ref());
         let way = CentralWay {
             session: status.sessions.central,
             webhook: facts.has_telemetry_webhook,

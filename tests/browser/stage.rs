@@ -150,7 +150,10 @@ impl Backend for Hub {
             wear: Some(Wear {
                 written_bytes: 912_345_678,
                 written_per_day_bytes: Some(19_707_000),
+                medium_written_per_day_bytes: Some(54_000_000),
+                write_amplification: Some(1.63),
                 life_used_percent: Some(10),
+                reserve: Some("normal"),
                 years_left: Some(42.4),
             }),
             backup: Some(Backups {

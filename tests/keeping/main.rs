@@ -11,6 +11,7 @@ mod blackbox;
 mod nightly;
 mod shelf;
 mod stopped;
+mod storage_test;
 mod support_bundle;
 
 use std::fs;

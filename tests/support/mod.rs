@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 pub use hooks::{Act, Hook, Hooks};
 pub use http::{Http, Reply};
 pub use peer::{Peer, Said, request, response};
-pub use site::{Device, Site, iotsocketd};
+pub use site::{Device, Ran, Site, iotsocketd};
 
 /// Nothing that is awaited takes longer.
 pub const PATIENCE: Duration = Duration::from_secs(25);

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write};
 
-use crate::hub::status::{Backups, Destination, Latency, Status};
+use crate::hub::status::{Backups, Destination, Latency, Status, Wear};
 
 /// The exposition of one snapshot.
 pub fn text(status: &Status) -> String {
@@ -109,16 +109,60 @@ fn rest(out: &mut String, status: &Status) -> fmt::Result {
     if let Some(certificate) = &status.certificate {
         sample(out, end, &[], certificate.days_left)?;
     }
-    let written = "iotsocketd_written_bytes_total";
-    family(out, written, "counter", "Bytes that the program caused to be written to its medium.")?;
-    let used = status.wear.as_ref().and_then(|wear| wear.life_used_percent);
-    if let Some(wear) = &status.wear {
-        sample(out, written, &[], wear.written_bytes)?;
-    }
-    let life = "iotsocketd_medium_life_used_percent";
-    family(out, life, "gauge", "How much of its life the medium says is used.")?;
-    used.map_or(Ok(()), |percent| sample(out, life, &[], percent))?;
+    wear(out, status.wear.as_ref())?;
     backups(out, status.backup.as_ref())
+}
+
+fn wear(out: &mut String, wear: Option<&Wear>) -> fmt::Result {
+    let Some(wear) = wear else { return Ok(()) };
+    counter(
+        out,
+        "iotsocketd_written_bytes_total",
+        "Bytes that the program caused to be written to its medium.",
+        wear.written_bytes,
+    )?;
+    told(
+        out,
+        "iotsocketd_written_bytes_a_day",
+        "The same for a day, at the average since the start.",
+        wear.written_per_day_bytes,
+    )?;
+    told(
+        out,
+        "iotsocketd_medium_written_bytes_a_day",
+        "Bytes that everybody writes to the medium in a day, at the average since the machine started.",
+        wear.medium_written_per_day_bytes,
+    )?;
+    told(
+        out,
+        "iotsocketd_write_amplification",
+        "Bytes that the program causes to be written for each byte of payload.",
+        wear.write_amplification,
+    )?;
+    told(
+        out,
+        "iotsocketd_medium_life_used_percent",
+        "How much of its life the medium says is used.",
+        wear.life_used_percent,
+    )?;
+    told(
+        out,
+        "iotsocketd_medium_reserve_is_low",
+        "Whether the medium says that its reserve of good blocks is low.",
+        wear.reserve.map(|reserve| u8::from(reserve != "normal")),
+    )?;
+    told(
+        out,
+        "iotsocketd_medium_years_left",
+        "Years until the medium is used up at this rate, if it is a cheap one.",
+        wear.years_left,
+    )
+}
+
+/// A gauge that has no sample while nobody knows.
+fn told(out: &mut String, name: &str, help: &str, value: Option<impl Display>) -> fmt::Result {
+    family(out, name, "gauge", help)?;
+    value.map_or(Ok(()), |value| sample(out, name, &[], value))
 }
 
 fn backups(out: &mut String, backup: Option<&Backups>) -> fmt::Result {

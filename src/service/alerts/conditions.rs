@@ -2,7 +2,7 @@
 
 use crate::endpoint::webhook::Failing;
 use crate::hub::alerts::Rule;
-use crate::hub::status::{Backups, Certificate, Status};
+use crate::hub::status::{Backups, Certificate, Status, Wear};
 use crate::router::access::WeakObjects;
 use crate::service::journal::Health;
 
@@ -104,10 +104,8 @@ pub fn conditions(
     if share(Rule::Disk, disk.total.saturating_sub(disk.free), disk.total, thresholds.disk_percent) {
         wrong(Rule::Disk, "the disk of state_dir is nearly full: make room on it".to_owned());
     }
-    if let Some(used) = seen.status.wear.as_ref().and_then(|wear| wear.life_used_percent)
-        && used >= WORN_PERCENT
-    {
-        wrong(Rule::MediumWorn, format!("the medium says that {used} % of its life are used: replace it"));
+    if let Some(wear) = &seen.status.wear {
+        worn(wear, &mut wrong);
     }
     journal(seen.health, &mut wrong);
     webhooks(seen.webhooks, &mut wrong);
@@ -192,6 +190,18 @@ fn webhooks(failing: &Failing, wrong: &mut impl FnMut(Rule, String)) {
     }
 }
 
+/// By the medium's own account.
+fn worn(wear: &Wear, wrong: &mut impl FnMut(Rule, String)) {
+    if let Some(used) = wear.life_used_percent.filter(|used| *used >= WORN_PERCENT) {
+        wrong(Rule::MediumWorn, format!("the medium says that {used} % of its life are used: replace it"));
+    } else if let Some(reserve) = wear.reserve.filter(|reserve| *reserve != "normal") {
+        wrong(
+            Rule::MediumWorn,
+            format!("the medium says that its reserve of good blocks is {reserve}: replace it"),
+        );
+    }
+}
+
 fn backup(backup: &Backups, wrong: &mut impl FnMut(Rule, String)) {
     match (&backup.error, backup.is_old) {
         (Some(why), _) => wrong(Rule::Backup, format!("the nightly backup failed: {why}")),
@@ -263,7 +273,11 @@ mod tests {
             disk: Disk { total: 1000, free: 101 },
             certificate: Some(Certificate { not_after: "then".to_owned(), days_left: 30 }),
             uptime_seconds: CLOCK_UNSET_SECONDS,
-            wear: Some(Wear { life_used_percent: Some(WORN_PERCENT - 1), ..Wear::default() }),
+            wear: Some(Wear {
+                life_used_percent: Some(WORN_PERCENT - 1),
+                reserve: Some("normal"),
+                ..Wear::default()
+            }),
             ..Status::default()
         };
         World {
@@ -313,11 +327,14 @@ mod tests {
     #[test]
     fn every_fault_is_found_by_its_rule_at_its_limit() {
         type Fault = (Rule, fn(&mut World));
-        let faults: [Fault; 21] = [
+        let faults: [Fault; 22] = [
             (Rule::Queue, |world| world.status.queue.bytes = 80),
             (Rule::Disk, |world| world.status.disk.free = 100),
             (Rule::MediumWorn, |world| {
                 world.status.wear = Some(Wear { life_used_percent: Some(80), ..Wear::default() });
+            }),
+            (Rule::MediumWorn, |world| {
+                world.status.wear = Some(Wear { reserve: Some("low"), ..Wear::default() });
             }),
             (Rule::WeakObjectKeys, |world| {
                 world.weak = WeakObjects { count: 1, first: Some(Uid::CENTRAL) };

@@ -2,7 +2,7 @@
 
 import { facts, h, meter, renew } from "./dom.js";
 import { bytes, day, moment, number, percent, span } from "./format.js";
-import { t } from "./words.js";
+import { t, word } from "./words.js";
 
 /** Parts of the snapshot that this page or another one shows. */
 const SHOWN = new Set(["version", "environment", "uptime_seconds", "ready", "sessions", "rates", "latency", "queue",
@@ -33,9 +33,12 @@ function wear(state) {
     facts([
       [t("written"), bytes(state.written_bytes)],
       [t("per_day"), state.written_per_day_bytes == null ? t("not_yet") : bytes(state.written_per_day_bytes)],
+      state.medium_written_per_day_bytes != null && [t("medium_per_day"), bytes(state.medium_written_per_day_bytes)],
+      state.write_amplification != null && [t("amplification"), t("amplified", number(state.write_amplification, 2))],
+      state.reserve && [t("reserve"), word("reserve_", state.reserve)],
       [t("life_used"), state.life_used_percent == null ? t("life_unknown") : percent(state.life_used_percent / 100)],
       [t("forecast"), forecast],
-    ]),
+    ].filter(Boolean)),
     h("p", { class: "quiet" }, t("forecast_note")),
   ];
 }
