@@ -11,6 +11,7 @@ mod access;
 mod alerts;
 mod bad_input;
 mod ingest;
+mod networks;
 mod operation;
 mod quarantine;
 mod queued;

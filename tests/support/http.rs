@@ -76,8 +76,24 @@ impl Http {
         self.read()
     }
 
+    /// Posts with these headers, the body's type among them.
+    pub fn post_with(&mut self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<Reply> {
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let call = format!("{headers}Content-Length: {}\r\n", body.len());
+        self.send_head("POST", path, &call, body)?;
+        self.read()
+    }
+
     /// Sends a call whose answer is read later.
     pub fn send(&mut self, method: &str, path: &str, body: &[u8]) -> io::Result<()> {
+        let headers = match method {
+            "POST" => format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()),
+            _ => String::new(),
+        };
+        self.send_head(method, path, &headers, body)
+    }
+
+    fn send_head(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> io::Result<()> {
         let mut call = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
         if let Some(bearer) = &self.bearer {
             call += &format!("Authorization: Bearer {bearer}\r\n");
@@ -85,9 +101,7 @@ impl Http {
         if let Some((name, value)) = &self.header {
             call += &format!("{name}: {value}\r\n");
         }
-        if method == "POST" {
-            call += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
-        }
+        call += headers;
         let mut bytes = (call + "\r\n").into_bytes();
         bytes.extend_from_slice(body);
         self.stream.write_all(&bytes)?;
