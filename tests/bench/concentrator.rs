@@ -5,6 +5,7 @@ use std::env;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+mod ingest;
 mod load;
 mod machine;
 mod memory;
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
 }
 
 fn all() -> impl Iterator<Item = &'static Row> {
-    speed::ROWS.iter().chain(memory::ROWS).chain(silent::ROWS)
+    speed::ROWS.iter().chain(ingest::ROWS).chain(memory::ROWS).chain(silent::ROWS)
 }
 
 /// Measures and tells; whether all of it could be measured.

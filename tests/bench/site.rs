@@ -43,10 +43,15 @@ pub struct Site {
 impl Site {
     /// Starts a concentrator whose access list holds so many objects `sim-N`.
     pub fn start(objects: usize) -> Result<Self, String> {
+        Self::start_with(objects, "")
+    }
+
+    /// The same with more at the end of its configuration.
+    pub fn start_with(objects: usize, more: &str) -> Result<Self, String> {
         let folder = TempDir::with_prefix("iotsocketd-bench-").map_err(|error| error.to_string())?;
         run(Command::new(PROGRAM).args(["init", "--environment", "test"]).arg(folder.path()))?;
         let [sessions, api] = [free_address()?, free_address()?];
-        configure(&folder.path().join("iotsocketd.toml"), sessions, api)?;
+        configure(&folder.path().join("iotsocketd.toml"), sessions, api, more)?;
         let state = folder.path().join("state");
         fs::create_dir_all(&state).map_err(|error| error.to_string())?;
         write(&state.join("acl.json"), &access_list(objects))?;
@@ -160,7 +165,7 @@ fn free_address() -> Result<SocketAddr, String> {
     listener.local_addr().map_err(|error| error.to_string())
 }
 
-fn configure(path: &Path, sessions: SocketAddr, api: SocketAddr) -> Result<(), String> {
+fn configure(path: &Path, sessions: SocketAddr, api: SocketAddr, more: &str) -> Result<(), String> {
     let mut text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     set(&mut text, "[sessions]", "listen", &format!("\"{sessions}\""))?;
     set(&mut text, "[telemetry]", "listen", &format!("\"{sessions}\""))?;
@@ -168,6 +173,7 @@ fn configure(path: &Path, sessions: SocketAddr, api: SocketAddr) -> Result<(), S
     for (table, key, value) in RAISED {
         set(&mut text, table, key, value)?;
     }
+    text.push_str(more);
     write(path, &text)
 }
 
