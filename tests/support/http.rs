@@ -80,7 +80,7 @@ impl Http {
     pub fn post_with(&mut self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<Reply> {
         let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let call = format!("{headers}Content-Length: {}\r\n", body.len());
-        self.send_head("POST", path, &call, body)?;
+        self.send_part("POST", path, &call, body)?;
         self.read()
     }
 
@@ -90,10 +90,11 @@ impl Http {
             "POST" => format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()),
             _ => String::new(),
         };
-        self.send_head(method, path, &headers, body)
+        self.send_part(method, path, &headers, body)
     }
 
-    fn send_head(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> io::Result<()> {
+    /// Sends a call with these lines in its head, and of its body what there is.
+    pub fn send_part(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> io::Result<()> {
         let mut call = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
         if let Some(bearer) = &self.bearer {
             call += &format!("Authorization: Bearer {bearer}\r\n");
