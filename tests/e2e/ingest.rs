@@ -156,3 +156,37 @@ fn a_source_comes_and_goes_with_the_configuration() {
     site.signal("HUP");
     eventually("the source is there", || bring(&site, "own", &plain("a", json!(1))).status == 200);
 }
+
+#[test]
+fn the_examples_of_the_readme_are_taken() {
+    const README: &str = include_str!("../../README.md");
+    let site = Site::new();
+    for (format, more) in [
+        ("plain", ""),
+        ("sigfox", ""),
+        ("tts", ""),
+        ("chirpstack", ""),
+        ("thingpark", ""),
+        ("1nce", ""),
+        ("liveobjects", ""),
+        ("generic", "map = { uid = \"/d\", payload = \"/p\", id = \"/n\" }"),
+    ] {
+        source(&site, format, format, more);
+    }
+    site.start();
+    let mut examples = 0;
+    for line in README.lines().filter(|line| line.starts_with("post ")) {
+        let (name, body) = line[5..].split_once(" '{").unwrap();
+        let body = format!("{{{}", body.rsplit_once("}'").unwrap().0) + "}";
+        let path = format!("/v1/ingest/{}", name.trim_matches('\''));
+        let reply = site.http().post(&path, body.as_bytes());
+        assert_eq!(
+            (reply.status, &reply.json()["quarantined"]),
+            (200, &Value::Null),
+            "{line}: {}",
+            reply.text()
+        );
+        examples += 1;
+    }
+    assert_eq!((examples, messages(&site, "kind=telemetry").len()), (8, 8));
+}
