@@ -24,6 +24,9 @@ use crate::journal::stored::Stored;
 use crate::router::{Fact, Router, Serial};
 use crate::wire::{GroupName, Uid};
 
+/// A right clock that moved against the monotonic one by less, in microseconds, was not set to another time.
+const STEP_MAX_US: u64 = 1_000_000;
+
 /// How soon something has to be committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
@@ -77,35 +80,35 @@ pub(super) struct Log {
     /// Messages since the journal was made, by kind.
     pub(super) recorded: BTreeMap<Kind, u64>,
     rung: Option<Urgency>,
-    /// What the clock was worth last; right from the start if the time of this boot is recorded already.
-    clock: Option<Clock>,
+    /// What time it was when this boot's monotonic clock was at zero, as it is recorded.
+    boot_zero_us: Option<i64>,
 }
 
 impl Log {
     pub(super) fn new(keeping: Keeping<'_>) -> Self {
         let Keeping { front, small, keeper, durable_only } = keeping;
-        let clock = small.boots.contains_key(&front.boot()).then_some(Clock::Synced);
+        let boot_zero_us = small.boots.get(&front.boot()).copied();
         let mut recorded = BTreeMap::new();
         for (_, kind, count) in small.received() {
             *recorded.entry(kind).or_default() += count;
         }
         let waiting = Waiting::default();
-        Self { front, durable_only, keeper, waiting, unrecorded: 0, recorded, rung: None, clock }
+        Self { front, durable_only, keeper, waiting, unrecorded: 0, recorded, rung: None, boot_zero_us }
     }
 
     /// What time it is. When the clock is set for the first time since the start of the machine, the time of everything
-    /// before becomes known, and is recorded.
+    /// before becomes known, and is recorded; again if it is set to another time.
     pub(super) fn stamp(&mut self) -> Stamp {
         let now = self.keeper.stamp();
-        let before = self.clock.replace(now.clock);
-        if now.clock == Clock::Synced && before != Some(Clock::Synced) {
-            let mono = i64::try_from(now.mono_us).unwrap_or(i64::MAX);
-            let record = Record::BootTime {
-                boot: self.front.boot(),
-                wall_at_zero_us: now.wall_us.saturating_sub(mono),
-            };
-            // Not taken: it is said again at the next start.
-            _ = self.front.note(&record, now);
+        if now.clock == Clock::Synced {
+            let zero_us = now.wall_us.saturating_sub(i64::try_from(now.mono_us).unwrap_or(i64::MAX));
+            let is_recorded = self.boot_zero_us.is_some_and(|known| known.abs_diff(zero_us) <= STEP_MAX_US);
+            if !is_recorded {
+                self.boot_zero_us = Some(zero_us);
+                let record = Record::BootTime { boot: self.front.boot(), wall_at_zero_us: zero_us };
+                // Not taken: it is said again at the next start.
+                _ = self.front.note(&record, now);
+            }
         }
         now
     }
@@ -437,4 +440,55 @@ pub struct WrittenOff {
     pub lost: Vec<Lost>,
     /// What is to be recorded before they leave.
     pub records: Vec<Record<'static>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::hub::{lock, testing};
+    use crate::journal::record::Records;
+
+    /// A machine whose clock is set by the test.
+    struct Machine(Mutex<Stamp>);
+
+    impl Keeper for Machine {
+        fn ring(&self, _: Urgency) {}
+
+        fn read(&self, _: Seq, _: Seq) {}
+
+        fn read_command(&self, _: Uid, _: Seq) {}
+
+        fn stamp(&self) -> Stamp {
+            *lock(&self.0)
+        }
+    }
+
+    #[test]
+    fn the_time_of_a_boot_is_recorded_when_it_is_known_and_when_it_changes() {
+        let unset = Stamp { mono_us: 5, wall_us: 70_000_000, clock: Clock::Unsynced };
+        let machine = Arc::new(Machine(Mutex::new(unset)));
+        let keeper = Arc::clone(&machine) as Arc<dyn Keeper>;
+        let small = Small::default();
+        let mut log = Log::new(Keeping { front: testing::front(), small: &small, keeper, durable_only: false });
+        let mut recorded = |mono_us: u64, wall_us: i64, clock| {
+            *lock(&machine.0) = Stamp { mono_us, wall_us, clock };
+            log.stamp();
+            let mut zeros = Vec::new();
+            while let Some(batch) = log.front.take_batch() {
+                zeros.extend(Records::new(&batch.records).filter_map(|raw| match raw.decode()? {
+                    Record::BootTime { wall_at_zero_us, .. } => Some(wall_at_zero_us),
+                    _ => None,
+                }));
+            }
+            zeros
+        };
+        assert_eq!(recorded(5, 70_000_000, Clock::Unsynced), [0; 0]);
+        assert_eq!(recorded(10, 50_000_010, Clock::Synced), [50_000_000]);
+        assert_eq!(recorded(20, 51_000_020, Clock::Synced), [0; 0], "a second is no other time");
+        assert_eq!(recorded(30, 50_000_030, Clock::Unsynced), [0; 0]);
+        assert_eq!(recorded(40, 50_000_040, Clock::Synced), [0; 0], "it is known");
+        assert_eq!(recorded(50, 51_000_051, Clock::Synced), [51_000_001], "set to another time");
+    }
 }

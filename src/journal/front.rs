@@ -9,12 +9,16 @@ use std::fmt;
 use super::Seq;
 use super::record::{self, Message, Record};
 use super::segment::{Batch, BatchHead};
-use super::stamp::{JournalId, Stamp};
+use super::stamp::{Clock, JournalId, Stamp};
 use super::stored::Stored;
 use super::writer::Start;
 
 /// What is kept of a message in memory besides its data, roughly, in bytes.
 const STORED_OVERHEAD: usize = size_of::<Stored>() + 32;
+
+/// Times may lie so far ahead of the clock, in microseconds, and still pass for right: clocks are set back a little now and
+/// then.
+const AHEAD_MAX_US: i64 = 1_000_000;
 
 /// Bounds of what is in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,20 +204,18 @@ impl Front {
         if self.waiting_bytes() >= pending_max {
             return Err(Refused::Behind);
         }
-        // Neither clock ever goes backwards here.
-        let last_mono = self.last.map_or(0, |last| last.mono_us);
-        let mono_us = now.mono_us.max(last_mono);
+        let start = self.not_backwards(now);
         let open = self.pending.back().filter(|batch| {
-            let since = mono_us.saturating_sub(batch.head.start.mono_us);
-            batch.head.start.clock == now.clock && batch.records.len() < batch_max && since < u32::MAX.into()
+            let since = start.mono_us.saturating_sub(batch.head.start.mono_us);
+            batch.head.start.clock == start.clock
+                && batch.records.len() < batch_max
+                && since < u32::MAX.into()
         });
         if open.is_none() {
-            let floor = self.last.map_or(self.start.floor_us, |last| last.wall_us);
-            let start = Stamp { mono_us, wall_us: now.wall_us.max(floor), clock: now.clock };
             self.pending.push_back(Batch { head: self.head(start), records: Vec::new() });
         }
         let Some(batch) = self.pending.back_mut() else { return Err(Refused::Behind) };
-        let since = u32::try_from(mono_us - batch.head.start.mono_us).unwrap_or(u32::MAX);
+        let since = u32::try_from(start.mono_us - batch.head.start.mono_us).unwrap_or(u32::MAX);
         let before = batch.records.len();
         let encoded = record::encode(record, since, &mut batch.records);
         let stamp = Stored::stamp_of(&batch.head, since.into());
@@ -229,6 +231,18 @@ impl Front {
         self.appended.0 += 1;
         self.last = Some(stamp);
         Ok(stamp)
+    }
+
+    /// Both clocks, neither of them behind the record before. Where that makes a right clock wrong, because an earlier one
+    /// ran ahead, it is told as such, and the time of the boot says what time it was.
+    fn not_backwards(&self, now: Stamp) -> Stamp {
+        let floor = self.last.map_or(self.start.floor_us, |last| last.wall_us);
+        let is_ahead = floor > now.wall_us.saturating_add(AHEAD_MAX_US);
+        Stamp {
+            mono_us: now.mono_us.max(self.last.map_or(0, |last| last.mono_us)),
+            wall_us: now.wall_us.max(floor),
+            clock: if is_ahead { Clock::Unsynced } else { now.clock },
+        }
     }
 
     fn head(&self, start: Stamp) -> BatchHead {
@@ -259,10 +273,7 @@ impl Front {
 
     /// A batch with nothing in it, behind all that was taken.
     pub fn empty_batch(&self, now: Stamp) -> Batch {
-        let last_mono = self.last.map_or(0, |last| last.mono_us);
-        let floor = self.last.map_or(self.start.floor_us, |last| last.wall_us);
-        let (mono_us, wall_us) = (now.mono_us.max(last_mono), now.wall_us.max(floor));
-        Batch { head: self.head(Stamp { mono_us, wall_us, ..now }), records: Vec::new() }
+        Batch { head: self.head(self.not_backwards(now)), records: Vec::new() }
     }
 
     /// Messages in memory from this number on.
@@ -363,7 +374,6 @@ fn size(stored: &Stored) -> usize {
 mod tests {
     use super::*;
     use crate::journal::record::Records;
-    use crate::journal::stamp::Clock;
     use crate::journal::tests::message;
 
     const START: Start =
@@ -377,7 +387,7 @@ mod tests {
     #[test]
     fn numbers_follow_and_both_clocks_never_go_back() {
         let mut front = Front::new(START, BOUNDS);
-        for (seq, now) in [at(100, 1), at(90, 7_000_000), at(300, 6_000_000)].into_iter().enumerate() {
+        for (seq, now) in [at(100, 4_500_000), at(90, 7_000_000), at(300, 6_000_000)].into_iter().enumerate() {
             assert_eq!(front.append(message("o", "g", b"x"), now), Ok(10 + seq as u64));
         }
         let stamps: Vec<_> = (10..13).map(|seq| front.get(seq).unwrap().stamp).collect();
@@ -385,8 +395,26 @@ mod tests {
         let batch = front.take_batch().unwrap();
         assert_eq!((batch.head.first_seq, batch.head.numbered, batch.head.boot), (10, 3, 2));
         assert_eq!(Records::new(&batch.records).map(|raw| raw.since_us).collect::<Vec<_>>(), [0, 0, 200]);
-        front.append(message("o", "g", b"x"), at(400, 0)).unwrap();
+        front.append(message("o", "g", b"x"), at(400, 4_500_000)).unwrap();
         assert_eq!(front.get(13).unwrap().stamp, at(400, 5_000_200));
+    }
+
+    #[test]
+    fn a_time_that_an_earlier_clock_ran_ahead_to_is_not_told_as_right() {
+        let mut front = Front::new(START, BOUNDS);
+        let edge = START.floor_us - AHEAD_MAX_US;
+        let unsynced = |mono_us| Stamp { clock: Clock::Unsynced, ..at(mono_us, START.floor_us) };
+        assert_eq!(front.empty_batch(at(1, edge)).head.start, at(1, START.floor_us));
+        assert_eq!(front.empty_batch(at(1, edge - 1)).head.start, unsynced(1));
+        for (now, stamp) in [
+            (at(1, edge), at(1, START.floor_us)),
+            (at(2, edge - 1), unsynced(2)),
+            (at(3, START.floor_us), at(3, START.floor_us)),
+        ] {
+            let seq = front.append(message("o", "g", b"x"), now).unwrap();
+            assert_eq!(front.get(seq).unwrap().stamp, stamp);
+        }
+        assert_eq!(front.pending_batches(), 3, "one for each clock");
     }
 
     #[test]

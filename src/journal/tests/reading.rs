@@ -79,6 +79,8 @@ fn read_all(reader: &mut Reader<Memory>, rig: &Rig, query: &Query) -> Vec<Stored
     }
 }
 
+const YEAR_US: i64 = 365 * 24 * 3_600 * 1_000_000;
+
 #[test]
 fn every_condition_gives_what_a_list_would() {
     let (medium, rig, model) = world();
@@ -212,6 +214,35 @@ fn times_are_corrected_once_the_clock_is_set() {
     assert_eq!(found[0].id(catalog.journal), id, "the id keeps its first time");
     let last = reader.get(&catalog, 11).unwrap().unwrap();
     assert_eq!(last.time(&catalog.boots), (true_time + 6000, ShownClock::Synced));
+}
+
+/// A chip that lost its battery, or a card from another machine.
+#[test]
+fn a_clock_that_ran_ahead_leaves_no_wrong_times_behind() {
+    let medium = Memory::default();
+    let right = |us| stamp(us);
+    let ahead = |us| Stamp { wall_us: right(us).wall_us + 14 * YEAR_US, clock: Clock::Unsynced, ..right(us) };
+    let mut rig = Rig::open_with(&medium, &Settings { now: ahead(0), ..settings() });
+    rig.front.append(message("a", "g", b""), ahead(1000)).unwrap();
+    let boot_time = |rig: &Rig| Record::BootTime {
+        boot: rig.writer.start().boot,
+        wall_at_zero_us: right(0).wall_us,
+    };
+    rig.front.note(&boot_time(&rig), right(2000)).unwrap();
+    rig.front.append(message("a", "g", b""), right(3000)).unwrap();
+    rig.commit().unwrap();
+    drop(rig);
+    let mut rig = Rig::open_with(&medium, &Settings { boot_id: [2; 16], ..settings() });
+    rig.front.note(&boot_time(&rig), right(4000)).unwrap();
+    rig.front.append(message("a", "g", b""), right(5000)).unwrap();
+    rig.commit().unwrap();
+
+    let catalog = rig.writer.catalog();
+    let found = Reader::new(medium).read(&catalog, &Query::from(0)).unwrap().messages;
+    let times: Vec<_> = found.iter().map(|stored| stored.time(&catalog.boots)).collect();
+    let expected = [1000, 3000, 5000].map(|us| (right(us).wall_us, ShownClock::Corrected));
+    assert_eq!(times, expected);
+    assert!(found.is_sorted_by_key(|stored| stored.id(catalog.journal)), "ids never go back");
 }
 
 #[test]
