@@ -471,7 +471,8 @@ mod tests {
         let machine = Arc::new(Machine(Mutex::new(unset)));
         let keeper = Arc::clone(&machine) as Arc<dyn Keeper>;
         let small = Small::default();
-        let mut log = Log::new(Keeping { front: testing::front(), small: &small, keeper, durable_only: false });
+        let mut log =
+            Log::new(Keeping { front: testing::front(), small: &small, keeper, durable_only: false });
         let mut recorded = |mono_us: u64, wall_us: i64, clock| {
             *lock(&machine.0) = Stamp { mono_us, wall_us, clock };
             log.stamp();

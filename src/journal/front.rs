@@ -387,7 +387,8 @@ mod tests {
     #[test]
     fn numbers_follow_and_both_clocks_never_go_back() {
         let mut front = Front::new(START, BOUNDS);
-        for (seq, now) in [at(100, 4_500_000), at(90, 7_000_000), at(300, 6_000_000)].into_iter().enumerate() {
+        for (seq, now) in [at(100, 4_500_000), at(90, 7_000_000), at(300, 6_000_000)].into_iter().enumerate()
+        {
             assert_eq!(front.append(message("o", "g", b"x"), now), Ok(10 + seq as u64));
         }
         let stamps: Vec<_> = (10..13).map(|seq| front.get(seq).unwrap().stamp).collect();

@@ -224,10 +224,8 @@ fn a_clock_that_ran_ahead_leaves_no_wrong_times_behind() {
     let ahead = |us| Stamp { wall_us: right(us).wall_us + 14 * YEAR_US, clock: Clock::Unsynced, ..right(us) };
     let mut rig = Rig::open_with(&medium, &Settings { now: ahead(0), ..settings() });
     rig.front.append(message("a", "g", b""), ahead(1000)).unwrap();
-    let boot_time = |rig: &Rig| Record::BootTime {
-        boot: rig.writer.start().boot,
-        wall_at_zero_us: right(0).wall_us,
-    };
+    let boot_time =
+        |rig: &Rig| Record::BootTime { boot: rig.writer.start().boot, wall_at_zero_us: right(0).wall_us };
     rig.front.note(&boot_time(&rig), right(2000)).unwrap();
     rig.front.append(message("a", "g", b""), right(3000)).unwrap();
     rig.commit().unwrap();
