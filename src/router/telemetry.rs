@@ -30,6 +30,11 @@ impl Router {
         judged
     }
 
+    /// Whose token this is, as long as it is valid.
+    pub fn object_of(&self, now: Instant, token: Token) -> Option<Uid> {
+        self.tokens.get(&token).filter(|entry| now < entry.expires).map(|entry| entry.uid)
+    }
+
     fn judge_telemetry(
         &mut self,
         now: Instant,
@@ -39,8 +44,7 @@ impl Router {
         if !self.settings.telemetry_allow_from.allows(source) {
             return Err(Count::TelemetryWrongSource);
         }
-        let entry = self.tokens.get(&datagram.token).filter(|entry| now < entry.expires);
-        let uid = entry.ok_or(Count::TelemetryWrongToken)?.uid;
+        let uid = self.object_of(now, datagram.token).ok_or(Count::TelemetryWrongToken)?;
         let access = self.access.get(&uid).ok_or(Count::TelemetryNotAllowed)?;
         let group = self.settings.groups.get(&access.group).ok_or(Count::TelemetryNotAllowed)?;
         if !group.telemetry {

@@ -190,3 +190,35 @@ fn the_examples_of_the_readme_are_taken() {
     }
     assert_eq!((examples, messages(&site, "kind=telemetry").len()), (8, 8));
 }
+
+/// No room, no 200; what the network tries again is taken once there is room.
+#[test]
+fn a_full_journal_says_when_to_try_again_and_takes_it_later() {
+    let site = Site::new();
+    source(&site, "own", "plain", "");
+    site.set("journal", "max_size", "\"1MiB\"");
+    site.set("journal", "on_full", "\"refuse-new\"");
+    site.start();
+    let large = |number: usize| json!({"UID": "a", "Payload": format!("{number:030000}"), "Format": "UTF8"});
+    let mut taken = 0;
+    let refused = loop {
+        let reply = bring(&site, "own", &large(taken));
+        match reply.status {
+            200 => taken += 1,
+            _ => break reply,
+        }
+        assert!(taken < 100, "more than a MiB");
+    };
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert!(refused.head.contains("retry-after: 30") && refused.text().contains("full"), "{}", refused.head);
+    let quarantined = bring(&site, "own", &json!({}));
+    assert_eq!(quarantined.status, 503, "what would be kept is not, either");
+    assert_eq!(messages(&site, "kind=telemetry").len(), taken, "what was answered 200 and nothing else");
+    assert_eq!(site.number("/books/received"), taken as u64, "what was not taken is in no book");
+    let mut central = site.login(site.central());
+    (0..taken).for_each(|_| _ = central.telemetry());
+    eventually("there is room again", || {
+        central.is_alive();
+        bring(&site, "own", &large(taken)).status == 200
+    });
+}
