@@ -36,3 +36,6 @@ pub const JOURNAL_TAIL_MAX: usize = 4 * 1024 * 1024;
 pub const TELEMETRY_WINDOW: usize = 128 * 1024;
 const _: () =
     assert!(TELEMETRY_WINDOW + TRANSMISSION_MAX < OUTGOING_MAX, "telemetry must leave room for calls");
+
+/// Subscribers at most: each has a thread of its own.
+pub const SUBSCRIBERS_MAX: usize = 64;

@@ -24,13 +24,18 @@ pub struct Line {
     pub refused: u64,
     /// The medium lost them.
     pub damaged: u64,
+    /// The destination did not take them for so long that they were given up.
+    pub dead: u64,
 }
 
 impl Line {
     /// What is still to be delivered.
     pub fn waiting(&self) -> u64 {
-        let gone = self.delivered + self.expired + self.made_room + self.refused + self.damaged;
-        self.received.saturating_sub(gone)
+        self.received.saturating_sub(self.gone())
+    }
+
+    fn gone(&self) -> u64 {
+        self.delivered + self.expired + self.made_room + self.refused + self.damaged + self.dead
     }
 
     fn count(&mut self, cause: Cause, add: u64) {
@@ -43,6 +48,7 @@ impl Line {
                 &mut self.refused
             }
             Cause::Damaged | Cause::Revoked => &mut self.damaged,
+            Cause::Dead => &mut self.dead,
         };
         *entry += add;
     }
@@ -51,7 +57,7 @@ impl Line {
 /// The books of one destination.
 #[derive(Debug)]
 pub struct Books {
-    destination: &'static str,
+    destination: String,
     lines: BTreeMap<GroupName, Line>,
     /// What is not recorded yet.
     fresh: BTreeMap<(GroupName, Cause), u64>,
@@ -59,7 +65,7 @@ pub struct Books {
 
 impl Books {
     /// The books of a destination that gets every message of one kind, as the journal has them.
-    pub fn of(destination: &'static str, kind: Kind, small: &Small) -> Self {
+    pub fn of(destination: &str, kind: Kind, small: &Small) -> Self {
         let mut lines: BTreeMap<GroupName, Line> = BTreeMap::new();
         for (group, _, count) in small.received().filter(|(_, received, _)| *received == kind) {
             lines.entry(group).or_default().received += count;
@@ -67,7 +73,29 @@ impl Books {
         for (group, _, cause, count) in small.tallies().filter(|(_, name, ..)| *name == destination) {
             lines.entry(group).or_default().count(cause, count);
         }
-        Self { destination, lines, fresh: BTreeMap::new() }
+        Self { destination: destination.to_owned(), lines, fresh: BTreeMap::new() }
+    }
+
+    /// The books of a destination whose messages are counted: what came to their end as the journal has it, and nothing
+    /// waits until [`Books::add_waiting`] says so.
+    pub fn counted(destination: &str, small: &Small) -> Self {
+        let lines = BTreeMap::new();
+        let mut books = Self { destination: destination.to_owned(), lines, fresh: BTreeMap::new() };
+        for (group, _, cause, count) in small.tallies().filter(|(_, name, ..)| *name == destination) {
+            books.lines.entry(group).or_default().count(cause, count);
+        }
+        books.begin_count();
+        books
+    }
+
+    /// What waits is counted anew: until then, nothing does.
+    pub fn begin_count(&mut self) {
+        self.lines.values_mut().for_each(|line| line.received = line.gone());
+    }
+
+    /// So many more wait than was known.
+    pub fn add_waiting(&mut self, group: GroupName, count: u64) {
+        self.lines.entry(group).or_default().received += count;
     }
 
     /// One more came in and is in the journal, which counts it itself.
@@ -95,6 +123,7 @@ impl Books {
             made_room: sum.made_room + line.made_room,
             refused: sum.refused + line.refused,
             damaged: sum.damaged + line.damaged,
+            dead: sum.dead + line.dead,
         })
     }
 
@@ -113,7 +142,7 @@ impl Books {
                 self.fresh.insert((group, cause), left);
             }
             if add > left {
-                let destination = self.destination.to_owned();
+                let destination = self.destination.clone();
                 records.push(Record::Tally { group, destination, cause, add: add - left });
             }
         }

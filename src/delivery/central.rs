@@ -330,8 +330,13 @@ impl Central {
 
     /// Records that were taken are not going to be written: what they say is to be recorded again.
     pub fn take_back(&mut self, records: &[Record<'_>]) {
-        self.cursor.set_moved();
-        records.iter().for_each(|record| self.books.take_back(record));
+        for record in records {
+            match record {
+                Record::Cursor { destination, .. } if destination == NAME => self.cursor.set_moved(),
+                Record::Tally { destination, .. } if destination == NAME => self.books.take_back(record),
+                _ => {}
+            }
+        }
     }
 
     /// How far it is, as far as there is nothing from `end` on. Where nothing waits for it that is all.

@@ -83,9 +83,13 @@ impl Feed {
                     self.page.pop_front();
                 }
                 let Some(stored) = self.page.front() else {
-                    self.next = self.page_to;
+                    self.next = self.page_to.min(source.end);
                     continue;
                 };
+                if stored.seq >= source.end {
+                    self.next = source.end;
+                    return None;
+                }
                 stored
             } else {
                 if self.asked != Some(self.next) {

@@ -8,3 +8,4 @@ pub mod cursor;
 pub mod feed;
 pub mod lanes;
 mod queue;
+pub mod subscriber;

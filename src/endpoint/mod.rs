@@ -1,4 +1,4 @@
-//! Sockets: TCP, UDP, HTTPS, the maintenance socket, webhook workers.
+//! Sockets: TCP, UDP, HTTPS, the maintenance socket, webhook and subscriber threads.
 
 pub mod admission;
 pub mod certificate;
@@ -7,6 +7,7 @@ pub mod http;
 pub mod maintenance;
 pub mod refusals;
 pub mod stream;
+pub mod subscribers;
 pub mod tcp;
 pub mod tls;
 pub mod udp;

@@ -233,7 +233,7 @@ impl Turn<'_> {
             Record::Command { seq, .. } => Some((*seq, GroupName::NONE)),
             _ => None,
         });
-        let lost = Lost { destination: commands::NAME, numbers: lost.collect() };
+        let lost = Lost { destination: commands::NAME.to_owned(), numbers: lost.collect() };
         self.send_results(ended);
         (records, lost)
     }

@@ -11,8 +11,10 @@ use std::time::Instant;
 use super::durable::{NeverDurable, Waiting};
 use super::outbox::Outbox;
 use super::recording::{self, Clocks, Told, call_record};
+use super::subscribers::Wanted;
 use super::{Hub, Turn};
 use crate::delivery::feed::Source;
+use crate::delivery::subscriber::{CountWanted, ReadWanted};
 use crate::delivery::{central, commands};
 use crate::journal::Seq;
 use crate::journal::front::{Front, Refused, Takes, Ticket};
@@ -45,6 +47,9 @@ pub trait Keeper: Send + Sync {
     /// The central's messages from here to below there are not in memory: they are to be read, and given to
     /// [`Hub::give`].
     fn read(&self, from: Seq, below: Seq);
+    /// Something of the journal is to be read or counted for this subscriber, and given to [`Hub::give_to`] or
+    /// [`Hub::counted_for`].
+    fn read_for(&self, subscriber: &str, wanted: Wanted);
     /// What this queued command asks is to be read, and given to [`Hub::give_command`].
     fn read_command(&self, uid: Uid, seq: Seq);
     /// What time it is.
@@ -82,6 +87,10 @@ pub(super) struct Log {
     rung: Option<Urgency>,
     /// What time it was when this boot's monotonic clock was at zero, as it is recorded.
     boot_zero_us: Option<i64>,
+    /// Boots whose time is known: the wall clock at their start, in microseconds.
+    pub(super) boots: Arc<BTreeMap<u32, i64>>,
+    /// What the journal knows of subscribers, until they are there.
+    pub(super) destinations: Small,
 }
 
 impl Log {
@@ -92,8 +101,18 @@ impl Log {
         for (_, kind, count) in small.received() {
             *recorded.entry(kind).or_default() += count;
         }
-        let waiting = Waiting::default();
-        Self { front, durable_only, keeper, waiting, unrecorded: 0, recorded, rung: None, boot_zero_us }
+        Self {
+            front,
+            durable_only,
+            keeper,
+            waiting: Waiting::default(),
+            unrecorded: 0,
+            recorded,
+            rung: None,
+            boot_zero_us,
+            boots: Arc::new(small.boots.clone()),
+            destinations: small.clone(),
+        }
     }
 
     /// What time it is. When the clock is set for the first time since the start of the machine, the time of everything
@@ -105,7 +124,9 @@ impl Log {
             let is_recorded = self.boot_zero_us.is_some_and(|known| known.abs_diff(zero_us) <= STEP_MAX_US);
             if !is_recorded {
                 self.boot_zero_us = Some(zero_us);
-                let record = Record::BootTime { boot: self.front.boot(), wall_at_zero_us: zero_us };
+                let boot = self.front.boot();
+                Arc::make_mut(&mut self.boots).insert(boot, zero_us);
+                let record = Record::BootTime { boot, wall_at_zero_us: zero_us };
                 // Not taken: it is said again at the next start.
                 _ = self.front.note(&record, now);
             }
@@ -215,14 +236,22 @@ impl Log {
         self.keeper.read_command(uid, seq);
     }
 
+    pub(super) fn read_for(&self, subscriber: &str, wanted: ReadWanted) {
+        self.keeper.read_for(subscriber, Wanted::Read(wanted));
+    }
+
+    pub(super) fn count_for(&self, subscriber: &str, wanted: CountWanted) {
+        self.keeper.read_for(subscriber, Wanted::Count(wanted));
+    }
+
     pub(super) fn read(&self, from: Seq) {
         self.keeper.read(from, self.front.tail_start());
     }
 
     /// Rings if there is something to commit that was not rung for.
-    pub(super) fn ring(&mut self, has_progress: bool) {
+    pub(super) fn ring(&mut self, has_progress: impl Fn() -> bool) {
         let urgency = match self.front.pending_batches() {
-            0 if has_progress => Some(Urgency::Progress),
+            0 if self.rung.is_none() && has_progress() => Some(Urgency::Progress),
             0 => None,
             _ if self.durable_only || !self.waiting.is_empty() || self.front.is_filling() => {
                 Some(Urgency::Now)
@@ -290,30 +319,35 @@ impl Hub {
     /// A round of commits begins: how many batches there are to take. What is appended from now on is for the next.
     pub fn begin_round(&self) -> usize {
         let mut core = super::lock(&self.core);
-        let super::Core { log, central, router, .. } = &mut *core;
+        let super::Core { log, central, subscribers, router, .. } = &mut *core;
         log.note_calls(router);
         log.rung = None;
-        log.front.pending_batches().max(usize::from(central.has_progress()))
+        let has_progress = central.has_progress() || subscribers.is_due(Instant::now());
+        log.front.pending_batches().max(usize::from(has_progress))
     }
 
     /// Takes the oldest batch; the last one with what destinations got. Whoever takes it commits it, as often as it needs,
     /// before the next.
     pub fn take_batch(&self) -> Option<Taken> {
         let mut core = super::lock(&self.core);
-        let super::Core { log, central, .. } = &mut *core;
-        let now = log.stamp();
-        let has_progress = central.has_progress();
+        let super::Core { log, central, subscribers, .. } = &mut *core;
+        let (now, instant) = (log.stamp(), Instant::now());
+        let are_due = subscribers.is_due(instant);
+        let has_progress = central.has_progress() || are_due;
         let batch = match log.front.take_batch() {
             None if has_progress => log.front.empty_batch(now),
             batch => batch?,
         };
         let plain = (batch.records.len(), batch.head.records);
         let mut taken = Taken { batch, plain, progress: Vec::new() };
-        if has_progress
-            && log.front.pending_batches() == 0
-            && taken.add(central.take_progress(), now).is_err()
-        {
-            central.take_back(&taken.cut());
+        if has_progress && log.front.pending_batches() == 0 {
+            let mut progress = if central.has_progress() { central.take_progress() } else { Vec::new() };
+            if are_due {
+                progress.extend(subscribers.take_progress(instant));
+            }
+            if taken.add(progress, now).is_err() {
+                core.take_back(&taken.cut());
+            }
         }
         Some(taken)
     }
@@ -322,8 +356,9 @@ impl Hub {
     pub fn committed(&self, mut taken: Taken) {
         let mut turn = self.turn(Instant::now());
         let Turn { core, wakes, .. } = &mut turn;
-        let log = &mut core.log;
+        let super::Core { log, subscribers, .. } = &mut **core;
         taken.cut();
+        subscribers.committed(log, &taken.batch);
         log.front.committed(&taken.batch);
         let durable = log.front.durable_place();
         log.waiting.durable(durable, wakes);
@@ -346,7 +381,7 @@ impl Hub {
     pub fn without_progress(&self, taken: &mut Taken) -> bool {
         let progress = taken.cut();
         if !progress.is_empty() {
-            super::lock(&self.core).central.take_back(&progress);
+            super::lock(&self.core).take_back(&progress);
         }
         taken.plain.1 == 0
     }
@@ -378,20 +413,26 @@ impl Hub {
         turn.pump();
     }
 
-    /// The messages from `first` to `last` are leaving the journal: these of them are for the central. Gives what nobody
-    /// gets any more; [`Hub::take_progress`] has the record of the books, which goes before they do.
+    /// The messages from `first` to `last` are leaving the journal: these. Gives what nobody gets any more;
+    /// [`Hub::take_progress`] has the record of the books, which goes before they do.
     pub fn write_off(
         &self,
         first: Seq,
         last: Seq,
-        messages: &[(Seq, GroupName)],
+        messages: &[(Seq, GroupName, Kind)],
         cause: Cause,
     ) -> WrittenOff {
         let mut turn = self.turn(Instant::now());
-        let lost = turn.core.central.write_off(first, last, messages, cause);
+        let telemetry = messages.iter().filter(|(_, _, kind)| *kind == Kind::Telemetry);
+        let telemetry: Vec<_> = telemetry.map(|(seq, group, _)| (*seq, *group)).collect();
+        let numbers = turn.core.central.write_off(first, last, &telemetry, cause);
+        let mut lost = vec![Lost { destination: central::NAME.to_owned(), numbers }];
+        lost.extend(turn.core.subscribers.write_off(first, last, messages, cause));
         let (records, commands) = turn.lose_commands(first..=last, cause, false);
-        let lost = [Lost { destination: central::NAME, numbers: lost }, commands];
-        WrittenOff { lost: lost.into_iter().filter(|lost| !lost.numbers.is_empty()).collect(), records }
+        lost.push(commands);
+        lost.retain(|lost| !lost.numbers.is_empty());
+        turn.ask_for_subscribers();
+        WrittenOff { lost, records }
     }
 
     /// Tells operators of messages that are gone, as a message.
@@ -403,24 +444,34 @@ impl Hub {
     /// batch with progress is on its way there.
     pub fn take_progress(&self, end: Seq) -> Vec<Record<'static>> {
         let mut core = super::lock(&self.core);
-        let super::Core { log, central, .. } = &mut *core;
+        let super::Core { log, central, subscribers, .. } = &mut *core;
+        let mut progress = subscribers.take_progress(Instant::now());
         if central.has_progress() {
-            central.take_progress_before(end, log.front.from(end))
-        } else {
-            Vec::new()
+            progress.extend(central.take_progress_before(end, log.front.from(end)));
         }
+        progress
     }
 
     /// What was taken by [`Hub::take_progress`] could not be recorded.
     pub fn take_back(&self, progress: &[Record<'_>]) {
-        super::lock(&self.core).central.take_back(progress);
+        super::lock(&self.core).take_back(progress);
     }
 
     /// How far destinations are, by what is on flash: everything before `end`.
-    pub fn places(&self, end: Seq) -> Vec<(&'static str, CursorState)> {
+    pub fn places(&self, end: Seq) -> Vec<(String, CursorState)> {
         let core = super::lock(&self.core);
         let commands = CursorState { up_to: end.saturating_sub(1), holes: core.desk.commands.needed(end) };
-        vec![(central::NAME, core.central.place_before(end)), (commands::NAME, commands)]
+        let central = (central::NAME.to_owned(), core.central.place_before(end));
+        let own = [central, (commands::NAME.to_owned(), commands)];
+        own.into_iter().chain(core.subscribers.places(end)).collect()
+    }
+}
+
+impl super::Core {
+    /// Progress that was taken could not be recorded.
+    fn take_back(&mut self, progress: &[Record<'_>]) {
+        self.central.take_back(progress);
+        self.subscribers.take_back(progress);
     }
 }
 
@@ -428,7 +479,7 @@ impl Hub {
 #[derive(Debug)]
 pub struct Lost {
     /// Its name.
-    pub destination: &'static str,
+    pub destination: String,
     /// Their numbers, in order, and groups.
     pub numbers: Vec<(Seq, GroupName)>,
 }
@@ -457,6 +508,8 @@ mod tests {
         fn ring(&self, _: Urgency) {}
 
         fn read(&self, _: Seq, _: Seq) {}
+
+        fn read_for(&self, _: &str, _: Wanted) {}
 
         fn read_command(&self, _: Uid, _: Seq) {}
 

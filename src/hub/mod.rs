@@ -24,6 +24,7 @@ pub mod recorded_calls;
 pub mod recording;
 pub mod seen;
 pub mod status;
+pub mod subscribers;
 #[cfg(test)]
 pub mod testing;
 
@@ -54,6 +55,7 @@ pub use http_call::{CallAnswer, HttpCall};
 use keeping::Log;
 pub use keeping::{Keeper, Keeping, Lost, Taken, Urgency, WrittenOff};
 use outbox::{Kind, Outbox};
+use subscribers::Subscribers;
 
 /// A lock whose holder panicked is still taken: the release build aborts on a panic, and a test that panics has
 /// failed already.
@@ -81,6 +83,7 @@ struct Core {
     log: Log,
     desk: CommandDesk,
     central: Central,
+    subscribers: Subscribers,
     connections: HashMap<ConnectionId, Arc<Outbox>>,
     slots: HashMap<Ticket, Arc<Slot>>,
     seen: seen::Seen,
@@ -144,6 +147,7 @@ impl Hub {
                 log: Log::new(keeping),
                 desk,
                 central,
+                subscribers: Subscribers::default(),
                 connections: HashMap::new(),
                 slots: HashMap::new(),
                 seen: seen::Seen::default(),
@@ -461,9 +465,9 @@ impl Turn<'_> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let Core { log, central, .. } = &mut *self.core;
+        let Core { log, central, subscribers, .. } = &mut *self.core;
         self.hub.meters.arrived(central.take_arrived(), log);
-        log.ring(central.has_progress());
+        log.ring(|| central.has_progress() || subscribers.has_progress());
         // Woken tasks may run at once on another thread; they find the lock free a moment later.
         for waker in self.wakes.drain(..) {
             waker.wake();

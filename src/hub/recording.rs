@@ -141,7 +141,7 @@ pub fn call_message(end: &CallEnd<'_>, now: Instant) -> Message<'static> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
     /// Its name.
-    pub destination: &'static str,
+    pub destination: String,
     /// Why.
     pub cause: Cause,
     /// First and last number.
@@ -152,18 +152,18 @@ pub struct Told {
 
 impl Told {
     /// These, to begin with; `None`: it is nothing.
-    pub fn of(destination: &'static str, cause: Cause, lost: &[(Seq, GroupName)]) -> Option<Self> {
+    pub fn of(destination: &str, cause: Cause, lost: &[(Seq, GroupName)]) -> Option<Self> {
         let numbers = (lost.first()?.0, lost.last()?.0);
         let mut groups = BTreeMap::new();
         for (_, group) in lost {
             *groups.entry(*group).or_default() += 1;
         }
-        Some(Self { destination, cause, numbers, groups })
+        Some(Self { destination: destination.to_owned(), cause, numbers, groups })
     }
 
     /// Adds what is told of the same destination for the same cause; whether it is.
     pub fn take_up(&mut self, other: &Self) -> bool {
-        let is_same = (self.destination, self.cause) == (other.destination, other.cause);
+        let is_same = (&self.destination, self.cause) == (&other.destination, other.cause);
         if is_same {
             self.numbers.0 = self.numbers.0.min(other.numbers.0);
             self.numbers.1 = self.numbers.1.max(other.numbers.1);
@@ -183,7 +183,7 @@ impl Told {
     pub fn message(&self) -> Message<'static> {
         let (state, reason) = self.cause.says();
         let mut text = format!("{{\"event\":\"messages_{}\",\"to\":", state.name());
-        write_string(&mut text, self.destination);
+        write_string(&mut text, &self.destination);
         let (first, last) = self.numbers;
         // Writing into a string cannot fail.
         let _written = write!(

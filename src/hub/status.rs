@@ -175,20 +175,25 @@ impl Books {
     }
 
     fn of_line(line: &Line) -> Self {
-        let dropped = [
-            ("expired", line.expired),
-            ("oldest_for_room", line.made_room),
-            ("refused_for_room", line.refused),
-            ("damaged", line.damaged),
-        ];
         Self {
             received: line.received,
             delivered: line.delivered,
             waiting: line.waiting(),
-            dropped: dropped.into_iter().map(|(cause, count)| (cause.to_owned(), count)).collect(),
+            dropped: dropped(line),
             groups: BTreeMap::new(),
         }
     }
+}
+
+/// What was given up after it was taken, by cause.
+pub fn dropped(line: &Line) -> BTreeMap<String, u64> {
+    let dropped = [
+        ("expired", line.expired),
+        ("oldest_for_room", line.made_room),
+        ("refused_for_room", line.refused),
+        ("damaged", line.damaged),
+    ];
+    dropped.into_iter().map(|(cause, count)| (cause.to_owned(), count)).collect()
 }
 
 /// Where messages go.
@@ -198,7 +203,7 @@ pub struct Destination {
     pub name: String,
     /// The way that is open now: "session", "webhook" or "none".
     pub via: &'static str,
-    /// "up", "failing" or "away".
+    /// "up", "failing", "away" or, if it said that it wants nothing more, "suspended".
     pub state: &'static str,
     /// Messages that it does not have yet.
     pub waiting: u64,
@@ -208,6 +213,14 @@ pub struct Destination {
     pub delivered_per_second: f64,
     /// Attempts that failed.
     pub failures: u64,
+    /// Why the last one did; absent if none did since the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<String>,
+    /// Messages that it never got, by cause: they had to leave the journal first, or were given up.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub dropped: BTreeMap<String, u64>,
+    /// Messages on its dead-letter list.
+    pub dead_letters: u64,
     /// Until nothing waits, if everything goes on as in the last seconds; null: what waits does not become less.
     pub drain_seconds: Option<f64>,
 }

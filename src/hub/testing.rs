@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::keeping::Log;
+use super::subscribers::Wanted;
 use super::{Hub, Keeper, Keeping, Urgency};
 use crate::journal::Seq;
 use crate::journal::front::{Bounds, Front, Takes, Ticket};
@@ -20,6 +21,8 @@ impl Keeper for Nobody {
     fn ring(&self, _: Urgency) {}
 
     fn read(&self, _: Seq, _: Seq) {}
+
+    fn read_for(&self, _: &str, _: Wanted) {}
 
     fn read_command(&self, _: Uid, _: Seq) {}
 

@@ -351,6 +351,55 @@ pub enum Record<'a> {
         /// How many.
         add: u64,
     },
+    /// What a destination still has to get of what its cursor has passed; in place of what was said before.
+    Behind {
+        /// The destination's name.
+        destination: String,
+        /// First and last numbers of what it did not get yet.
+        backlog: Vec<(Seq, Seq)>,
+        /// First and last numbers of what it is to get once more.
+        again: Vec<(Seq, Seq)>,
+    },
+    /// Messages had their end at a destination, after attempts that failed.
+    Tried {
+        /// The destination's name.
+        destination: String,
+        /// What was tried.
+        tried: Tried,
+    },
+    /// Messages are no longer dead at a destination: they go out once more, or nobody wants them.
+    DeadSettled {
+        /// The destination's name.
+        destination: String,
+        /// The first number.
+        from: Seq,
+        /// The last number.
+        to: Seq,
+    },
+    /// There is no such destination any more: nothing is known of it.
+    Forgotten {
+        /// The destination's name.
+        destination: String,
+    },
+}
+
+/// How attempts that failed came to an end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tried {
+    /// The first number; those of messages that are not for the destination may lie between.
+    pub from: Seq,
+    /// The last number.
+    pub to: Seq,
+    /// How many messages.
+    pub count: u64,
+    /// Attempts in all.
+    pub attempts: u32,
+    /// Whether they are dead; else the last attempt succeeded.
+    pub is_dead: bool,
+    /// When, by the wall clock, microseconds since 1970.
+    pub at_us: i64,
+    /// Why the attempt failed that failed last.
+    pub reason: String,
 }
 
 /// A key and a group, as a digest.
@@ -380,6 +429,14 @@ impl fmt::Debug for Record<'_> {
             Self::Gone(gone) => gone.fmt(f),
             Self::Rights { uid, .. } => write!(f, "Rights({uid:?})"),
             Self::Received { group, kind, add } => write!(f, "Received({group:?}, {kind:?}, {add})"),
+            Self::Behind { destination, backlog, again } => {
+                write!(f, "Behind({destination:?}, {backlog:?}, {again:?})")
+            }
+            Self::Tried { destination, tried } => write!(f, "Tried({destination:?}, {tried:?})"),
+            Self::DeadSettled { destination, from, to } => {
+                write!(f, "DeadSettled({destination:?}, {from}..={to})")
+            }
+            Self::Forgotten { destination } => write!(f, "Forgotten({destination:?})"),
             Self::Tally { group, destination, cause, add } => {
                 write!(f, "Tally({group:?}, {destination:?}, {cause:?}, {add})")
             }

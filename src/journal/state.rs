@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Seq;
+use super::dead::DeadLetters;
+use super::ranges::Ranges;
 use super::record::{Cause, Gone, Kind, Record, RightsDigest, SessionRecord, State};
 use crate::wire::{GroupName, NAME_LEN, Uid};
 
@@ -116,6 +118,21 @@ pub struct Small {
     pub seq_floor: Seq,
     #[serde(skip)]
     more: More,
+    /// What destinations still have to get of what their cursors have passed.
+    #[serde(skip)]
+    pub behind: BTreeMap<String, Behind>,
+    /// What destinations never took.
+    #[serde(skip)]
+    pub dead: BTreeMap<String, DeadLetters>,
+}
+
+/// What a destination still has to get of what its cursor has passed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Behind {
+    /// What it did not get yet.
+    pub backlog: Ranges,
+    /// What it is to get once more.
+    pub again: Ranges,
 }
 
 /// What version 2 keeps besides.
@@ -134,6 +151,14 @@ struct More {
 enum Versions {
     V1(Small),
     V2(Small, More),
+    V3(Small, More, Subscribers),
+}
+
+/// What version 3 keeps besides.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Subscribers {
+    behind: BTreeMap<String, Behind>,
+    dead: BTreeMap<String, DeadLetters>,
 }
 
 impl Gone {
@@ -144,19 +169,27 @@ impl Gone {
 }
 
 impl Small {
-    /// Its bytes, for a snapshot.
+    /// Its bytes, for a snapshot: in the older version if it can say it, so that an older program can take over.
     pub fn encode(&self) -> Vec<u8> {
+        let version = if self.behind.is_empty() && self.dead.is_empty() {
+            Versions::V2(self.clone(), self.more.clone())
+        } else {
+            let subscribers = Subscribers { behind: self.behind.clone(), dead: self.dead.clone() };
+            Versions::V3(self.clone(), self.more.clone(), subscribers)
+        };
         // Only running out of memory could fail here; an empty snapshot is not believed.
-        postcard::to_stdvec(&Versions::V2(self.clone(), self.more.clone())).unwrap_or_default()
+        postcard::to_stdvec(&version).unwrap_or_default()
     }
 
     /// Reads a snapshot.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (mut small, more) = match postcard::from_bytes(bytes).ok()? {
-            Versions::V1(small) => (small, More::default()),
-            Versions::V2(small, more) => (small, more),
+        let (mut small, more, subscribers) = match postcard::from_bytes(bytes).ok()? {
+            Versions::V1(small) => (small, More::default(), Subscribers::default()),
+            Versions::V2(small, more) => (small, more, Subscribers::default()),
+            Versions::V3(small, more, subscribers) => (small, more, subscribers),
         };
         small.more = more;
+        (small.behind, small.dead) = (subscribers.behind, subscribers.dead);
         for Drop { from, to, count, cause } in std::mem::take(&mut small.drops) {
             small.remember(Gone::of_version_1(from, to, count, cause));
         }
@@ -239,6 +272,26 @@ impl Small {
                     kept.insert(name, data);
                 }
             }
+            Record::Behind { destination, backlog, again } if backlog.is_empty() && again.is_empty() => {
+                self.behind.remove(&destination);
+            }
+            Record::Behind { destination, backlog, again } => {
+                let behind = Behind { backlog: Ranges::of(backlog), again: Ranges::of(again) };
+                self.behind.insert(destination, behind);
+            }
+            Record::Tried { destination, tried } if tried.is_dead => {
+                self.dead.entry(destination).or_default().add(tried);
+            }
+            Record::Tried { .. } => {}
+            Record::DeadSettled { destination, from, to } => {
+                if let Some(dead) = self.dead.get_mut(&destination) {
+                    dead.settle(from, to);
+                    if dead.is_empty() {
+                        self.dead.remove(&destination);
+                    }
+                }
+            }
+            Record::Forgotten { destination } => self.forget_destination(&destination),
             Record::Snapshot { .. } => {}
         }
     }
@@ -285,6 +338,13 @@ impl Small {
     /// What an object's tokens and session were given for.
     pub fn rights_of(&self, uid: &Uid) -> Option<RightsDigest> {
         self.more.rights.get(&uid.to_wire()).copied()
+    }
+
+    fn forget_destination(&mut self, name: &str) {
+        self.cursors.remove(name);
+        self.behind.remove(name);
+        self.dead.remove(name);
+        self.tallies.retain(|(_, destination, _), _| destination != name);
     }
 
     /// Forgets all tokens: which of them ended is not known.

@@ -1,6 +1,14 @@
 //! Where messages go, as the snapshot shows it.
 
-use crate::hub::status::{Destination, Rates};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use crate::delivery::subscriber::Subscriber;
+use crate::hub::Hub;
+use crate::hub::status::{Destination, Rates, dropped};
+
+/// Seconds over which rates are averaged.
+const RATE_SAMPLES: usize = 5;
 
 /// What is known of the way to the central.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +40,102 @@ pub fn central(way: CentralWay, waiting: u64, delivered: u64, rates: &Rates) -> 
         delivered_per_second: rates.delivered_per_second,
         failures: way.failures,
         drain_seconds: drain(waiting, rates.delivered_per_second - rates.telemetry_per_second),
+        ..Destination::default()
     }
+}
+
+/// What each subscriber got and what waited for it, over the last seconds.
+#[derive(Debug, Default)]
+pub struct Meter(VecDeque<(Instant, BTreeMap<String, [u64; 2]>)>);
+
+impl Meter {
+    /// Takes the numbers of now; to be called every second.
+    pub fn sample(&mut self, hub: &Hub, now: Instant) {
+        let sample = hub.look_at_subscribers(|subscribers| {
+            let of = |subscriber: &Subscriber| {
+                let sum = subscriber.books().sum();
+                [sum.delivered + subscriber.counters().replayed, sum.waiting()]
+            };
+            subscribers.iter().map(|(name, subscriber)| (name.to_owned(), of(subscriber))).collect()
+        });
+        self.0.push_back((now, sample));
+        if self.0.len() > RATE_SAMPLES + 1 {
+            self.0.pop_front();
+        }
+    }
+
+    /// How many messages a subscriber got, and by how many what waits became less, in a second.
+    fn rates(&self, name: &str) -> (f64, f64) {
+        let (Some((first, before)), Some((last, after))) = (self.0.front(), self.0.back()) else {
+            return (0.0, 0.0);
+        };
+        let seconds = last.duration_since(*first).as_secs_f64();
+        match (before.get(name), after.get(name)) {
+            (Some([got_before, waited]), Some([got, wait])) if seconds > 0.0 => {
+                let rate = |less: u64, more: u64| (more as f64 - less as f64) / seconds;
+                (rate(*got_before, *got).max(0.0), rate(*wait, *waited))
+            }
+            _ => (0.0, 0.0),
+        }
+    }
+
+    /// All subscribers with what waits for them.
+    pub fn subscribers(&self, hub: &Hub) -> Vec<Destination> {
+        hub.look_at_subscribers(|subscribers| {
+            subscribers.iter().map(|(name, subscriber)| self.subscriber(name, subscriber)).collect()
+        })
+    }
+
+    fn subscriber(&self, name: &str, subscriber: &Subscriber) -> Destination {
+        let line = subscriber.books().sum();
+        let (per_second, less) = self.rates(name);
+        Destination {
+            name: name.to_owned(),
+            via: "webhook",
+            state: match (subscriber.is_suspended(), subscriber.is_failing()) {
+                (true, _) => "suspended",
+                (false, true) => "failing",
+                (false, false) => "up",
+            },
+            waiting: line.waiting(),
+            delivered: line.delivered,
+            delivered_per_second: per_second,
+            failures: subscriber.counters().failures,
+            last_failure: subscriber.last_failure().map(|failure| failure.reason.clone()),
+            dropped: dropped(&line).into_iter().chain([("dead".to_owned(), line.dead)]).collect(),
+            dead_letters: subscriber.dead().count(),
+            drain_seconds: drain(line.waiting(), less),
+        }
+    }
+}
+
+/// What operators should act upon.
+pub fn alerts(destinations: &[Destination]) -> Vec<(&'static str, String)> {
+    let names = |is_one: &dyn Fn(&Destination) -> bool| {
+        let names =
+            destinations.iter().filter(|destination| destination.via == "webhook" && is_one(destination));
+        names.map(|destination| destination.name.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let kinds: [(&str, &str, &dyn Fn(&Destination) -> bool); 3] = [
+        ("subscribers_failing", "not reached: see the log for the cause, and their operators", &|one| {
+            one.state == "failing"
+        }),
+        (
+            "subscribers_suspended",
+            "want nothing more (410): take them out, or `iotsocketd replay` when that was a mistake",
+            &|one| one.state == "suspended",
+        ),
+        (
+            "dead_letters",
+            "did not take messages that were given up: see `iotsocketd deadletters list`",
+            &|one| one.dead_letters > 0,
+        ),
+    ];
+    let raised = kinds.into_iter().map(|(name, what, is_one)| (name, names(is_one), what));
+    raised
+        .filter(|(_, names, _)| !names.is_empty())
+        .map(|(name, names, what)| (name, format!("subscribers {names}: {what}")))
+        .collect()
 }
 
 /// Until nothing waits, if it becomes less by so much a second.

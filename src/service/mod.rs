@@ -32,6 +32,7 @@ use crate::endpoint::admission::Admission;
 use crate::endpoint::http::api::Api;
 use crate::endpoint::http::server::Server;
 use crate::endpoint::maintenance::Maintenance;
+use crate::endpoint::subscribers::Subscribers;
 use crate::endpoint::tcp::TcpServer;
 use crate::endpoint::tls::Certificates;
 use crate::endpoint::udp::UdpServer;
@@ -80,6 +81,7 @@ pub struct Service {
     lookout: Lookout,
     blackbox: BlackBox,
     journal: Arc<Journal>,
+    subscribers: Subscribers,
     listeners: Mutex<Vec<Task<()>>>,
     _upkeep: Vec<Task<()>>,
     stop: Sender<()>,
@@ -134,6 +136,8 @@ impl Service {
         let journal = Arc::new(opened.run(&hub)?);
         let webhooks =
             Webhooks::start(&settings::webhooks(&config)?, &hub).map_err(|error| error.to_string())?;
+        let subscribers = Subscribers::new(Arc::clone(&hub));
+        subscribers.prepare(settings::subscribers(&config)?)?.put_in_force()?;
         let access = AccessKeeper::new(Arc::clone(&hub), config.access.file.clone(), access_seen);
         let access = Arc::new(access);
         let tcp = Arc::new(TcpServer::new(
@@ -208,6 +212,7 @@ impl Service {
             lookout,
             blackbox,
             journal,
+            subscribers,
             listeners: Mutex::new(listeners),
             _upkeep: upkeep,
             stop,
@@ -239,6 +244,7 @@ impl Service {
         let webhooks = settings::webhooks(&config)?;
         let certificates = Certificates::load(&config.tls.certificate, &config.tls.private_key)
             .map_err(|error| error.to_string())?;
+        let subscribers = self.subscribers.prepare(settings::subscribers(&config)?)?;
         view.webhooks.pool().reconfigure(&webhooks).map_err(|error| error.to_string())?;
         self.certificates.become_like(certificates);
 
@@ -251,6 +257,7 @@ impl Service {
             has_telemetry_webhook,
             has_result_webhook,
         );
+        subscribers.put_in_force()?;
         self.journal.reconfigure(&config);
         self.nightly.reconfigure(&config);
         access.put_in_force();
@@ -283,6 +290,8 @@ impl Service {
         let is_quiet = || self.view.tcp.admission.connections() == 0 && lock(&self.server).connections() == 0;
         wait(GOODBYE_GRACE, is_quiet);
         self.view.webhooks.pool().stop(GOODBYE_GRACE);
+        self.subscribers.stop(GOODBYE_GRACE);
+        hub.record_soon();
         drop(self.maintenance);
         drop(self.nightly);
         drop(self.lookout);

@@ -1,13 +1,19 @@
 //! What each layer is told of the configuration.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::config::{ApiTls, CallRecords, Config, Right, SessionTls, Validation};
+use super::config::{
+    self, ApiTls, CallRecords, Config, MessageKind, Right, SessionTls, SigningSecrets, Validation,
+};
+use crate::delivery::subscriber;
 use crate::endpoint::http::ingest::Door;
 use crate::endpoint::http::{api, auth};
-use crate::endpoint::{admission, tcp, webhook};
+use crate::endpoint::{admission, subscribers, tcp, webhook};
+use crate::journal::record::Kind;
 use crate::{router, session};
 
 /// The router's part.
@@ -63,10 +69,7 @@ pub fn session_limits(config: &Config) -> admission::Limits {
 /// The webhooks' part; the sentence says which file cannot be read.
 pub fn webhooks(config: &Config) -> Result<webhook::Settings, String> {
     let webhooks = &config.central.webhooks;
-    let url = |url: &Option<super::config::Url>| url.as_ref().map(|url| url.uri().to_string());
-    let read = |path: &std::path::PathBuf| {
-        std::fs::read(path).map_err(|error| format!("{}: cannot be read: {error}", path.display()))
-    };
+    let url = |url: &Option<config::Url>| url.as_ref().map(|url| url.uri().to_string());
     Ok(webhook::Settings {
         request: url(&webhooks.request),
         telemetry: url(&webhooks.telemetry),
@@ -76,6 +79,57 @@ pub fn webhooks(config: &Config) -> Result<webhook::Settings, String> {
         ca_pem: webhooks.ca_file.as_ref().map(read).transpose()?,
         auth_key: config.central.auth_key,
     })
+}
+
+/// The subscribers; the sentence says what cannot be read.
+pub fn subscribers(config: &Config) -> Result<BTreeMap<String, subscribers::Settings>, String> {
+    let settings = |(name, subscriber): (&String, &config::Subscriber)| {
+        let of = |sentence| format!("subscribers.{name}: {sentence}");
+        let settings = subscribers::Settings {
+            signed: webhook::Signed {
+                uri: subscriber.url.uri().clone(),
+                secrets: secrets(&subscriber.secrets).map_err(of)?,
+                timeout: subscriber.timeout,
+                ca_pem: subscriber.ca_file.as_ref().map(read).transpose().map_err(of)?,
+                allow_to: subscriber.allow_to.clone(),
+            },
+            schedule: schedule(subscriber),
+        };
+        Ok((name.clone(), settings))
+    };
+    config.subscribers.iter().map(settings).collect()
+}
+
+fn schedule(subscriber: &config::Subscriber) -> subscriber::Settings {
+    let kinds = subscriber.kinds.iter().map(|kind| match kind {
+        MessageKind::Telemetry => Kind::Telemetry,
+        MessageKind::Request => Kind::Request,
+        MessageKind::Command => Kind::Command,
+        MessageKind::Access => Kind::Access,
+        MessageKind::Audit => Kind::Audit,
+        MessageKind::Event => Kind::Event,
+    });
+    subscriber::Settings {
+        filter: subscriber::Filter { groups: subscriber.groups.clone(), kinds: kinds.collect() },
+        order: match subscriber.order {
+            config::Order::Strict => subscriber::Order::Strict,
+            config::Order::LiveFirst => subscriber::Order::LiveFirst,
+        },
+        batch_max: subscriber.batch_max,
+        batch_wait: subscriber.batch_wait,
+        max_rate: subscriber.max_rate,
+        give_up: subscriber.give_up,
+    }
+}
+
+/// What signs webhooks.
+pub fn secrets(secrets: &SigningSecrets) -> Result<webhook::Secrets, String> {
+    let texts = std::iter::once(&secrets.current).chain(&secrets.other).map(|secret| secret.expose());
+    webhook::Secrets::parse(texts).ok_or_else(|| "a secret is not `whsec_` and base64".to_owned())
+}
+
+fn read(path: &PathBuf) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("{}: cannot be read: {error}", path.display()))
 }
 
 /// How long an API client may take nothing of its answer.

@@ -20,5 +20,6 @@ mod sessions;
 mod slow_and_many;
 mod sources;
 mod story;
+mod subscribers;
 mod undisturbed;
 mod webhooks;

@@ -15,6 +15,8 @@ pub struct Hook {
     pub path: String,
     /// The whole head.
     pub head: String,
+    /// The body as it came.
+    pub text: String,
     pub body: Value,
 }
 
@@ -131,8 +133,9 @@ fn read_call(socket: &mut TcpStream) -> Option<Hook> {
             let length: usize = length.map_or(0, |text| text.trim().parse().unwrap());
             if bytes.len() >= end + 4 + length {
                 let path = head.split(' ').nth(1).unwrap().to_owned();
-                let body = serde_json::from_slice(&bytes[end + 4..]).unwrap_or(Value::Null);
-                return Some(Hook { path, head, body });
+                let text = String::from_utf8_lossy(&bytes[end + 4..end + 4 + length]).into_owned();
+                let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+                return Some(Hook { path, head, text, body });
             }
         }
         let mut chunk = [0; 8192];

@@ -4,6 +4,7 @@
 mod hooks;
 mod http;
 mod peer;
+pub mod receiver;
 mod site;
 
 use std::time::{Duration, Instant};

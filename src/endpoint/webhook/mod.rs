@@ -251,7 +251,7 @@ impl From<Failure> for Failed {
 
 impl Failed {
     /// What the schedule should make of it: some failures tell of one message and not of the webhook.
-    fn outcome(self) -> lanes::Outcome {
+    pub(super) fn outcome(self) -> lanes::Outcome {
         match self.failure {
             Failure::Garbage | Failure::Status(400 | 409 | 413 | 415 | 422) => lanes::Outcome::Rejected,
             _ => lanes::Outcome::Failed { retry_after: self.retry_after },

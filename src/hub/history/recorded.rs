@@ -1,10 +1,13 @@
 //! Questions and answers in the journal's own terms.
 
+use std::collections::BTreeMap;
+
 use super::{MessageQuery, MessageView, Page, Via};
 use crate::hub::ingesting::is_quarantine;
 use crate::ingest::Link;
 use crate::journal::catalog::Catalog;
 use crate::journal::reader::{self, Order, Query};
+use crate::journal::stamp::JournalId;
 use crate::journal::stored::Stored;
 
 impl MessageQuery {
@@ -50,7 +53,12 @@ impl MessageView {
     /// A message of the journal of this catalog, in its state at insertion and without a trace. One that left the
     /// quarantine has the id and the time that it got when it arrived.
     pub fn of_stored(stored: Stored, catalog: &Catalog) -> Self {
-        let (mut id, (mut time_us, clock)) = (stored.id(catalog.journal), stored.time(&catalog.boots));
+        Self::of(stored, catalog.journal, &catalog.boots)
+    }
+
+    /// The same of the journal of this number, where the time of these boots is known.
+    pub fn of(stored: Stored, journal: JournalId, boots: &BTreeMap<u32, i64>) -> Self {
+        let (mut id, (mut time_us, clock)) = (stored.id(journal), stored.time(boots));
         let message = stored.message;
         if is_quarantine(&message) {
             id = id.beside();
@@ -81,13 +89,12 @@ impl MessageView {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::sync::Arc;
 
     use super::super::{Clock, Kind, State};
     use super::*;
     use crate::journal::record::Message;
-    use crate::journal::stamp::{self, JournalId, Stamp};
+    use crate::journal::stamp::{self, Stamp};
     use crate::wire::{Format, GroupName, Uid};
 
     fn catalog() -> Catalog {

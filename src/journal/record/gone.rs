@@ -21,6 +21,8 @@ pub enum Cause {
     Damaged,
     /// Their object lost its right.
     Revoked,
+    /// A destination did not take them for so long that they were given up.
+    Dead,
 }
 
 impl Cause {
@@ -33,6 +35,7 @@ impl Cause {
             Self::Refused => (State::Refused, "there was no room for it"),
             Self::Damaged => (State::Dropped, "the medium lost it"),
             Self::Revoked => (State::Dropped, "its object lost its right"),
+            Self::Dead => (State::Dead, "it was not taken for too long"),
         }
     }
 }

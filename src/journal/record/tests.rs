@@ -54,7 +54,16 @@ fn every_record() -> Vec<Record<'static>> {
         }),
         Record::Rights { uid, rights: [9; 8] },
         Record::Received { group, kind: Kind::Telemetry, add: 2 },
+        Record::Behind { destination: "erp".into(), backlog: vec![(2, 9)], again: vec![] },
+        Record::Tried { destination: "erp".into(), tried: tried() },
+        Record::DeadSettled { destination: "erp".into(), from: 2, to: 9 },
+        Record::Forgotten { destination: "erp".into() },
     ]
+}
+
+fn tried() -> Tried {
+    let reason = "it answered status 500".into();
+    Tried { from: 2, to: 9, count: 3, attempts: 5, is_dead: true, at_us: 7, reason }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What is small, over snapshots.
 
 use super::*;
-use crate::journal::record::Moment;
+use crate::journal::record::{Moment, Tried};
 use crate::journal::stamp::{Clock, Stamp};
 use crate::journal::tests::message;
 
@@ -144,4 +144,35 @@ fn the_bytes_of_version_1() {
     bytes.push(7);
     let small = Small::decode(&bytes).unwrap();
     assert_eq!((small.corrected(3, 1), small.seq_floor), (Some(6), 7));
+}
+
+#[test]
+fn what_is_known_of_a_destination_survives_a_snapshot_and_can_be_forgotten() {
+    let group = GroupName::parse("g").unwrap();
+    let erp = || "erp".to_owned();
+    let tried = |from, to, is_dead| {
+        let reason = "status 500".into();
+        Tried { from, to, count: 1, attempts: 2, is_dead, at_us: 3, reason }
+    };
+    let mut small = Small::default();
+    let plain = small.encode();
+    for record in [
+        Record::Cursor { destination: erp(), up_to: 20, holes: vec![] },
+        Record::Behind { destination: erp(), backlog: vec![(2, 5), (7, 9)], again: vec![(1, 1)] },
+        Record::Tried { destination: erp(), tried: tried(10, 12, true) },
+        Record::Tried { destination: erp(), tried: tried(13, 13, false) },
+        Record::DeadSettled { destination: erp(), from: 12, to: 12 },
+        Record::Tally { group, destination: erp(), cause: Cause::Dead, add: 1 },
+    ] {
+        small.apply(record);
+    }
+    let read = Small::decode(&small.encode()).unwrap();
+    assert_eq!(read, small);
+    assert_eq!(read.behind["erp"].backlog.as_slice(), [(2, 5), (7, 9)]);
+    assert_eq!(read.behind["erp"].again.as_slice(), [(1, 1)]);
+    assert!(read.dead["erp"].contains(11) && !read.dead["erp"].contains(12));
+    small.apply(Record::Forgotten { destination: erp() });
+    assert_eq!((small.encode(), small.cursors.len()), (plain, 0));
+    small.apply(Record::Behind { destination: erp(), backlog: vec![], again: vec![] });
+    assert!(small.behind.is_empty());
 }

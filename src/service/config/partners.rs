@@ -9,7 +9,10 @@ use super::central::outgoing_url;
 use super::groups::{Group, known_groups};
 use super::reader::{Table, list};
 use super::secrets::{self, SecretKeys, SigningSecrets};
-use super::units::{Rate, Url, count, duration, duration_or_zero, name, one_of, rate};
+use super::units::{Rate, Url, count, duration, duration_or_zero, name, network, one_of, rate};
+use crate::delivery::central;
+use crate::limits::SUBSCRIBERS_MAX;
+use crate::net::Network;
 use crate::wire::GroupName;
 
 /// The longest name: it stands in paths, logs and metrics.
@@ -48,6 +51,8 @@ pub struct Subscriber {
     pub give_up: Option<Duration>,
     /// Certificates to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
+    /// Private networks that the URL's name may lead to.
+    pub allow_to: Vec<Network>,
 }
 
 /// Kinds of messages.
@@ -82,8 +87,14 @@ pub(super) fn read_subscribers(
     folders: &Folders,
 ) -> BTreeMap<String, Subscriber> {
     let mut subscribers = BTreeMap::new();
-    for (name, mut table) in tables {
+    for (number, (name, mut table)) in tables.into_iter().enumerate() {
         check_name(&name, &table);
+        if name == central::NAME {
+            table.mistake_here("must have another name: this one is the central's own".to_owned());
+        }
+        if number == SUBSCRIBERS_MAX {
+            table.mistake_here(format!("is one too many: {SUBSCRIBERS_MAX} subscribers are the most"));
+        }
         let subscriber = read_subscriber(&mut table, groups, folders);
         table.finish();
         subscribers.extend(subscriber.map(|subscriber| (name, subscriber)));
@@ -115,6 +126,7 @@ fn read_subscriber(
     let timeout = table.read("timeout", Duration::from_secs(10), duration);
     let give_up = table.read("give_up", Duration::ZERO, duration_or_zero);
     let ca_file = table.optional("ca_file", name).map(|file| folders.config.join(file));
+    let allow_to = list(table, "allow_to", network).unwrap_or_default();
     Some(Subscriber {
         url: url?,
         secrets: secrets?,
@@ -127,6 +139,7 @@ fn read_subscriber(
         timeout,
         give_up: (!give_up.is_zero()).then_some(give_up),
         ca_file,
+        allow_to,
     })
 }
 

@@ -14,6 +14,7 @@ mod networks;
 mod seen;
 mod stopped;
 mod thread;
+mod wanted;
 mod worker;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -30,6 +31,7 @@ use ring::rand::SecureRandom as _;
 
 use super::config::{self, Config};
 use super::disk::Disk;
+use crate::hub::subscribers::Wanted;
 use crate::hub::{Hub, Keeper, Keeping, Urgency, lock};
 use crate::journal::catalog::Catalog;
 use crate::journal::front::{Bounds, Front};
@@ -109,6 +111,10 @@ struct Shared {
     wanted: Arc<Mutex<Option<(Seq, Seq)>>>,
     /// Queued commands that are wanted.
     commands: Arc<Mutex<VecDeque<(Uid, Seq)>>>,
+    /// Reads for all subscribers, so that none of their backlogs keeps the central waiting.
+    for_subscribers: Worker,
+    /// What they want.
+    queue: Arc<wanted::Queue>,
     archive: Archive,
 }
 
@@ -152,6 +158,8 @@ impl Opened {
             refill: Worker::start("journal-refill", &folder, &newest)?,
             wanted: Arc::default(),
             commands: Arc::default(),
+            for_subscribers: Worker::start("journal-others", &folder, &newest)?,
+            queue: Arc::default(),
             archive: Archive::new(config),
             newest,
             folder,
@@ -305,6 +313,12 @@ impl Keeper for Shared {
                 }
             }
         });
+    }
+
+    fn read_for(&self, subscriber: &str, wanted: Wanted) {
+        if let Some(hub) = self.hub.get() {
+            self.queue.ask(&self.for_subscribers, hub, subscriber, wanted);
+        }
     }
 
     fn stamp(&self) -> Stamp {

@@ -219,7 +219,7 @@ impl Thread {
         };
         let on_flash = catalog.next_seq;
         let mut cursors = self.writer.small().cursors.clone();
-        cursors.extend(self.hub.places(on_flash).into_iter().map(|(name, place)| (name.to_owned(), place)));
+        cursors.extend(self.hub.places(on_flash));
         let plan = plan(&catalog, &Delivered::of(cursors.values()), &limits, self.shared.clock.right_us());
         self.refuses = plan.refuse;
         if plan.segments.is_empty() {
@@ -265,7 +265,7 @@ impl Thread {
             self.hub.write_off(numbers.start, numbers.end.saturating_sub(1), &messages, cause);
         self.written_off.extend(records);
         for Lost { destination, numbers } in lost {
-            let Some(told) = Told::of(destination, cause, &numbers) else { continue };
+            let Some(told) = Told::of(&destination, cause, &numbers) else { continue };
             let (from, to) = told.numbers;
             let (count, (state, reason)) = (told.count(), cause.says());
             log::warn!(
@@ -274,7 +274,6 @@ impl Thread {
                 Quoted(reason)
             );
             let at = Some(Moment { boot: self.writer.start().boot, stamp: self.shared.clock.stamp() });
-            let destination = destination.to_owned();
             self.written_off.push(Record::Gone(Gone { from, to, count, cause, destination, at }));
             if !self.untold.iter_mut().any(|before| before.take_up(&told)) {
                 self.untold.push(told);
@@ -282,17 +281,12 @@ impl Thread {
         }
     }
 
-    fn messages_of(&mut self, segment: &SegmentInfo) -> Vec<(Seq, GroupName)> {
+    fn messages_of(&mut self, segment: &SegmentInfo) -> Vec<(Seq, GroupName, Kind)> {
         let catalog = self.writer.catalog();
         let mut messages = Vec::new();
         let mut from = segment.summary.first_seq;
         loop {
-            let query = Query {
-                below: segment.summary.next_seq,
-                kinds: vec![Kind::Telemetry],
-                limit: LOOK_MESSAGES,
-                ..Query::from(from)
-            };
+            let query = Query { below: segment.summary.next_seq, limit: LOOK_MESSAGES, ..Query::from(from) };
             let page = match self.reader.read(&catalog, &query) {
                 Ok(page) => page,
                 Err(error) => {
@@ -300,7 +294,8 @@ impl Thread {
                     return messages;
                 }
             };
-            messages.extend(page.messages.iter().map(|stored| (stored.seq, stored.message.group)));
+            let found = page.messages.iter();
+            messages.extend(found.map(|stored| (stored.seq, stored.message.group, stored.message.kind)));
             match page.next {
                 Some(next) => from = next,
                 None => return messages,
