@@ -1,9 +1,11 @@
 //! Sets of numbers that lie together, as first and last numbers.
 
+use serde::{Deserialize, Serialize};
+
 use super::Seq;
 
 /// A set of numbers, in order; ranges that touch are one.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ranges(Vec<(Seq, Seq)>);
 
 impl Ranges {
@@ -86,7 +88,7 @@ mod tests {
         set.insert(2, 1);
         set.insert(7, 20);
         assert_eq!(set.as_slice(), [(1, 20)]);
-        assert!(set.remove(0, 0) == false && set.remove(4, 5));
+        assert!(!set.remove(0, 0) && set.remove(4, 5));
         assert_eq!((set.as_slice(), set.first()), (&[(1, 3), (6, 20)][..], Some((1, 3))));
         assert!(set.contains(3) && !set.contains(4) && set.contains(20) && !set.contains(21));
         assert!(set.remove(0, Seq::MAX) && set.is_empty());

@@ -3,12 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
+use super::view::RATE_SAMPLES;
 use crate::delivery::subscriber::Subscriber;
 use crate::hub::Hub;
 use crate::hub::status::{Destination, Rates, dropped};
-
-/// Seconds over which rates are averaged.
-const RATE_SAMPLES: usize = 5;
 
 /// What is known of the way to the central.
 #[derive(Debug, Clone, Copy)]
@@ -107,35 +105,6 @@ impl Meter {
             drain_seconds: drain(line.waiting(), less),
         }
     }
-}
-
-/// What operators should act upon.
-pub fn alerts(destinations: &[Destination]) -> Vec<(&'static str, String)> {
-    let names = |is_one: &dyn Fn(&Destination) -> bool| {
-        let names =
-            destinations.iter().filter(|destination| destination.via == "webhook" && is_one(destination));
-        names.map(|destination| destination.name.as_str()).collect::<Vec<_>>().join(", ")
-    };
-    let kinds: [(&str, &str, &dyn Fn(&Destination) -> bool); 3] = [
-        ("subscribers_failing", "not reached: see the log for the cause, and their operators", &|one| {
-            one.state == "failing"
-        }),
-        (
-            "subscribers_suspended",
-            "want nothing more (410): take them out, or `iotsocketd replay` when that was a mistake",
-            &|one| one.state == "suspended",
-        ),
-        (
-            "dead_letters",
-            "did not take messages that were given up: see `iotsocketd deadletters list`",
-            &|one| one.dead_letters > 0,
-        ),
-    ];
-    let raised = kinds.into_iter().map(|(name, what, is_one)| (name, names(is_one), what));
-    raised
-        .filter(|(_, names, _)| !names.is_empty())
-        .map(|(name, names, what)| (name, format!("subscribers {names}: {what}")))
-        .collect()
 }
 
 /// Until nothing waits, if it becomes less by so much a second.

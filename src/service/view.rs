@@ -35,7 +35,7 @@ use crate::sys::disk_space;
 use crate::wire::{AclItem, Format, GroupName, Payload, Uid};
 
 /// Rates are averaged over this many samples, one a second.
-const RATE_SAMPLES: usize = 5;
+pub const RATE_SAMPLES: usize = 5;
 
 /// Everything that a snapshot is taken of.
 #[derive(Debug)]
@@ -54,6 +54,7 @@ pub struct View {
     started: Instant,
     is_draining: AtomicBool,
     rates: Mutex<RateMeter>,
+    subscribers: Mutex<destinations::Meter>,
 }
 
 /// What the snapshot takes from the configuration.
@@ -133,6 +134,7 @@ impl View {
             started: Instant::now(),
             is_draining: AtomicBool::new(false),
             rates: Mutex::default(),
+            subscribers: Mutex::default(),
         }
     }
 
@@ -178,7 +180,9 @@ impl View {
             let requests = counts.get(Count::CallsStarted) + counts.get(Count::RequestsStarted);
             [requests, counts.get(Count::TelemetryTaken), central.books().sum().delivered]
         });
-        lock(&self.rates).sample(Instant::now(), counters);
+        let now = Instant::now();
+        lock(&self.rates).sample(now, counters);
+        lock(&self.subscribers).sample(&self.hub, now);
     }
 
     fn refusals(&self, router: &Router, webhooks: &Counters) -> BTreeMap<String, u64> {
@@ -394,5 +398,6 @@ impl View {
         };
         let books = &status.books;
         status.destinations = vec![destinations::central(way, books.waiting, books.delivered, &status.rates)];
+        status.destinations.extend(lock(&self.subscribers).subscribers(&self.hub));
     }
 }

@@ -113,6 +113,7 @@ impl Backend for Hub {
             delivered_per_second: rates.delivered_per_second,
             failures: waiting / 1000,
             drain_seconds,
+            ..Destination::default()
         };
         Status {
             version: "9.9".to_owned(),

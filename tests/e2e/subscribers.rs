@@ -113,7 +113,7 @@ fn subscribers_come_change_and_go_while_it_runs() {
     let site = site();
     let (pump, tank) = (site.device("pump-1", "Devices"), site.device("tank-1", "Stations"));
     site.set("groups.Stations", "telemetry", "true");
-    site.append(&first.table("erp", "groups = [\"Devices\"]"));
+    site.append(&first.table("plant", "groups = [\"Devices\"]"));
     site.start();
     let (_one, pump_token) = site.login_with_token(pump);
     let (_two, tank_token) = site.login_with_token(tank);
@@ -129,7 +129,7 @@ fn subscribers_come_change_and_go_while_it_runs() {
     first.wait(5);
     assert_eq!((first.of("tank-1"), second.of("tank-1")), (vec![], numbers(3..5)));
     // The first one wants other messages.
-    site.set("subscribers.erp", "groups", "[\"Stations\"]");
+    site.set("subscribers.plant", "groups", "[\"Stations\"]");
     let reloaded = |times| site.log().matches("event=configuration_reloaded").count() >= times;
     eventually("it is taken up", || reloaded(2));
     send(&site, tank_token, 5..6);
@@ -139,12 +139,12 @@ fn subscribers_come_change_and_go_while_it_runs() {
     assert_eq!((first.of("tank-1"), first.of("pump-1")), (numbers(5..6), numbers(0..5)));
     // And goes.
     let text = site.read("iotsocketd.toml");
-    let start = text.find("[subscribers.erp]\nurl = \"http:").unwrap();
+    let start = text.find("[subscribers.plant]\nurl = \"http:").unwrap();
     let end = text[start..].find("[subscribers.lake]\nurl").map(|end| start + end).unwrap();
     fs::write(site.config(), format!("{}{}", &text[..start], &text[end..])).unwrap();
-    eventually("it is gone", || destination(&site, "erp").is_null());
+    eventually("it is gone", || destination(&site, "plant").is_null());
     send(&site, pump_token, 6..8);
     second.wait(8);
     assert_eq!(first.count(), 6);
-    assert!(site.log().contains("event=subscriber_removed subscriber=erp"));
+    assert!(site.log().contains("event=subscriber_removed subscriber=plant"));
 }

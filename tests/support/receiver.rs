@@ -22,8 +22,8 @@ pub fn key_of(secret: &str) -> [u8; 32] {
 /// The value of a header of a call.
 pub fn header(hook: &Hook, name: &str) -> String {
     let lines = hook.head.lines().filter_map(|line| line.split_once(": "));
-    let found = lines.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value);
-    found.last().unwrap_or_else(|| panic!("no {name} in {}", hook.head)).to_owned()
+    let mut found = lines.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+    found.next_back().unwrap_or_else(|| panic!("no {name} in {}", hook.head)).to_owned()
 }
 
 /// How many signatures a call has that this secret made; all of them must be of the known secrets.

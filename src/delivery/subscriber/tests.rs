@@ -35,6 +35,7 @@ struct Rig {
     flash: Vec<Stored>,
     small: Small,
     subscriber: Subscriber,
+    payload: Vec<u8>,
     start: Instant,
     now: Instant,
 }
@@ -52,7 +53,7 @@ impl Rig {
         let small = Small::default();
         let subscriber = Subscriber::new("erp", settings, &small, 1, 1, 7);
         let now = Instant::now();
-        Self { front, flash: Vec::new(), small, subscriber, start: now, now }
+        Self { front, flash: Vec::new(), small, subscriber, payload: vec![7], start: now, now }
     }
 
     fn moment(&self) -> Moment {
@@ -78,7 +79,7 @@ impl Rig {
                 state: State::Waiting,
                 source: None,
                 network: None,
-                payload: b"x"[..].into(),
+                payload: self.payload.clone().into(),
             };
             self.front.append(message, stamp).unwrap();
         }
@@ -274,16 +275,17 @@ fn a_batch_waits_until_it_is_full_or_long_enough() {
 }
 
 #[test]
-fn a_batch_has_so_many_bytes_at_most() {
+fn a_batch_has_so_many_bytes_at_most_and_takes_as_many_turns_as_it_needs() {
     let mut rig = Rig::new(Settings { batch_max: 10_000, ..settings() });
     rig.commit(LOOK_MAX * 3);
-    assert_eq!(rig.next(), rig_post_of(LOOK_MAX * 3), "however many turns it takes");
-}
-
-fn rig_post_of(count: usize) -> Next {
-    let mut rig = Rig::new(Settings { batch_max: 10_000, ..settings() });
-    rig.commit(count);
-    rig.next()
+    assert_eq!(rig.deliver().len(), LOOK_MAX * 3);
+    let half = BATCH_BYTES_MAX / 2;
+    for len in [half, half, half, half + 1, BATCH_BYTES_MAX + 1, 1] {
+        rig.payload = vec![0; len];
+        rig.commit(1);
+    }
+    let batches: Vec<_> = (0..4).map(|_| rig.deliver().len()).collect();
+    assert_eq!(batches, [2, 1, 1, 1], "at the bound, below it, and one is always given");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! What is wrong at a moment, by what was observed: rules and their limits, nothing else.
 
+use crate::delivery::central;
 use crate::endpoint::webhook::Failing;
 use crate::hub::alerts::Rule;
-use crate::hub::status::{Backups, Certificate, Status, Wear};
+use crate::hub::status::{Backups, Certificate, Destination, Status, Wear};
 use crate::router::access::WeakObjects;
 use crate::service::journal::Health;
 
@@ -24,7 +25,7 @@ const SLOW: u64 = 10;
 const SLOW_SHARE: u64 = 100;
 
 /// The rules that are judged here.
-pub const RULES: [Rule; 22] = [
+pub const RULES: [Rule; 23] = [
     Rule::WeakCentralKey,
     Rule::WeakObjectKeys,
     Rule::Queue,
@@ -39,6 +40,7 @@ pub const RULES: [Rule; 22] = [
     Rule::RequestWebhook,
     Rule::TelemetryWebhook,
     Rule::ResultWebhook,
+    Rule::Destination,
     Rule::Backup,
     Rule::BackupCopy,
     Rule::ClockUnset,
@@ -127,6 +129,7 @@ pub fn conditions(
             ),
         );
     }
+    found.extend(seen.status.destinations.iter().filter_map(destination));
     found.extend(seen.status.certificate.as_ref().and_then(certificate));
     found
 }
@@ -233,6 +236,27 @@ fn machine(seen: &Observed<'_>, is_up: &impl Fn(Rule) -> bool, wrong: &mut impl 
         let degrees = hottest / 1000;
         wrong(Rule::Temperature, format!("the machine has {degrees} °C: give it air, or shade"));
     }
+}
+
+/// A subscriber that does not take its messages. Of the central its webhooks tell.
+fn destination(destination: &Destination) -> Option<(Rule, String, String)> {
+    let name = &destination.name;
+    let sentence = match destination.state {
+        _ if name == central::NAME => return None,
+        "suspended" => format!(
+            "subscriber {name} wants nothing more (410): take it out of the configuration, or `iotsocketd replay` if that was a mistake"
+        ),
+        "failing" => {
+            let why = destination.last_failure.as_deref().unwrap_or("see the log");
+            format!("subscriber {name} takes nothing: {why}")
+        }
+        _ if destination.dead_letters > 0 => {
+            let count = destination.dead_letters;
+            format!("{count} messages for subscriber {name} were given up: see `iotsocketd deadletters list`")
+        }
+        _ => return None,
+    };
+    Some((Rule::Destination, name.clone(), sentence))
 }
 
 /// The nearest of the days at which its end is told.
@@ -382,6 +406,27 @@ mod tests {
             is_under_voltage: false,
         };
         assert_eq!(conditions(&observed, &weak, |_| false)[0].0, Rule::WeakCentralKey);
+    }
+
+    #[test]
+    fn each_subscriber_has_an_alert_of_its_own() {
+        let destination = |name: &str, state, dead_letters| Destination {
+            name: name.to_owned(),
+            state,
+            dead_letters,
+            ..Destination::default()
+        };
+        let mut world = well();
+        world.status.destinations = vec![
+            destination(central::NAME, "failing", 0),
+            destination("a", "up", 0),
+            destination("b", "failing", 0),
+            destination("c", "suspended", 1),
+            destination("d", "up", 1),
+        ];
+        let subjects: Vec<_> = found(&world, &[]).into_iter().collect();
+        let expected = ["b", "c", "d"].map(|name| (Rule::Destination, name.to_owned()));
+        assert_eq!(subjects, expected);
     }
 
     #[test]
