@@ -67,10 +67,11 @@ fn every_command_line_is_one_that_the_help_knows() {
 
 #[test]
 fn every_toml_block_loads() {
+    const SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
     let folder = tempfile::tempdir().unwrap();
     program(&["init", folder.path().to_str().unwrap()]);
     // What the blocks name beside what `init` makes.
-    for (name, text) in [("fleet.json", "{}"), ("fleet.password", "sesame")] {
+    for (name, text) in [("fleet.json", "{}"), ("fleet.password", "sesame"), ("erp.secret", SECRET)] {
         let mut file = fs::File::options();
         let file = file.write(true).create_new(true).mode(0o600).open(folder.path().join(name));
         file.unwrap().write_all(text.as_bytes()).unwrap();

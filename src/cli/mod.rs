@@ -23,6 +23,7 @@ pub mod simulate;
 mod site;
 pub mod status;
 mod storage_test;
+mod subscribers;
 mod support;
 pub mod table;
 mod template;
@@ -65,6 +66,18 @@ const COMMANDS: &[Command] = &[
         summary: messages::TRACE_SUMMARY,
         help: messages::TRACE_HELP,
         run: messages::run_trace,
+    },
+    Command {
+        name: "deadletters",
+        summary: subscribers::DEAD_SUMMARY,
+        help: subscribers::DEAD_HELP,
+        run: subscribers::run_dead_letters,
+    },
+    Command {
+        name: "replay",
+        summary: subscribers::REPLAY_SUMMARY,
+        help: subscribers::REPLAY_HELP,
+        run: subscribers::run_replay,
     },
     Command { name: "remap", summary: remap::SUMMARY, help: remap::HELP, run: remap::run },
     Command { name: "export", summary: export::SUMMARY, help: export::HELP, run: export::run },

@@ -7,6 +7,7 @@ use std::time::Duration;
 use lexopt::Arg;
 use serde_json::Value;
 
+use super::recall::harmless;
 use super::table::{grouped, rate, time};
 use super::{Failure, maintenance_client, output};
 use crate::service::config::DEFAULT_PATH;
@@ -133,9 +134,18 @@ fn add_destinations(lines: &mut String, value: &Value) {
             Some(seconds) => format!(", drained in {}", span(seconds as u64)),
             None => ", does not drain".to_owned(),
         };
+        let mut troubles = String::new();
+        if let Some(why) = destination.get("last_failure").and_then(Value::as_str)
+            && word("state") != "up"
+        {
+            troubles = format!("; {}", harmless(why));
+        }
+        if number("dead_letters") > 0 {
+            troubles += &format!("; {} dead letters", grouped(number("dead_letters")));
+        }
         let _written = writeln!(
             lines,
-            "  {:NAME_WIDTH$} {:>14}  by {}, {} delivered ({}/s), {} waiting{drained}",
+            "  {:NAME_WIDTH$} {:>14}  by {}, {} delivered ({}/s), {} waiting{drained}{troubles}",
             word("name"),
             word("state"),
             word("via"),

@@ -8,8 +8,10 @@ use serde::Serialize;
 use super::CallAnswer;
 use super::access_keeper::ReplaceError;
 use super::commands::{CommandRefusal, NewCommand};
+use super::durable::NeverDurable;
 use super::heartbeats::Heartbeats;
 use super::status::Status;
+use crate::journal::Seq;
 use crate::journal::stamp::MessageId;
 use crate::wire::{AclItem, Format, GroupName, Uid};
 
@@ -36,10 +38,62 @@ pub trait Backend: Send + Sync + 'static {
     fn status(&self) -> Status;
     /// Whether it takes work; if not, one word why.
     fn ready(&self) -> Result<(), &'static str>;
+    /// What subscribers never took.
+    fn dead_letters(&self) -> DeadLetterList {
+        DeadLetterList::default()
+    }
+    /// Does something with a subscriber's messages of these numbers; `None`: there is none of this name. Resolves, with how
+    /// many messages were dead, when it is on flash.
+    fn steer(
+        &self,
+        _subscriber: &str,
+        _from: Seq,
+        _to: Seq,
+        _work: Steered,
+    ) -> Option<Pending<Result<u64, NeverDurable>>> {
+        None
+    }
     /// Where the beats of the API's loop are counted, if anywhere.
     fn heartbeats(&self) -> Option<&Heartbeats> {
         None
     }
+}
+
+/// What is done with a subscriber.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Steered {
+    /// Messages go out once more.
+    Replay,
+    /// Dead letters go out once more.
+    ReplayDead,
+    /// Nobody wants these dead letters any more.
+    DropDead,
+}
+
+/// The dead letters of all subscribers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct DeadLetterList {
+    /// Ranges of them, by subscriber and number.
+    pub dead_letters: Vec<DeadLetterRange>,
+}
+
+/// Messages that a subscriber never took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeadLetterRange {
+    /// Whose.
+    pub subscriber: String,
+    /// The first number.
+    pub from: Seq,
+    /// The last number; of those between not all need to be for this subscriber.
+    pub to: Seq,
+    /// How many.
+    pub messages: u64,
+    /// Attempts in a row that failed.
+    pub attempts: u32,
+    /// When they were given up, RFC 3339.
+    pub time: String,
+    /// Why the last attempt failed.
+    pub reason: String,
 }
 
 /// Where an object's session stands.

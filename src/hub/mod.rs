@@ -19,6 +19,7 @@ pub mod ingesting;
 pub mod intake;
 mod keeping;
 pub mod latency;
+mod leaving;
 pub mod outbox;
 pub mod recorded_calls;
 pub mod recording;
@@ -53,7 +54,8 @@ use dispatch::{Dispatch, open_sessions};
 use http_call::Slot;
 pub use http_call::{CallAnswer, HttpCall};
 use keeping::Log;
-pub use keeping::{Keeper, Keeping, Lost, Taken, Urgency, WrittenOff};
+pub use keeping::{Keeper, Keeping, Taken, Urgency};
+pub use leaving::{Lost, WrittenOff};
 use outbox::{Kind, Outbox};
 use subscribers::Subscribers;
 

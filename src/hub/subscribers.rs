@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::durable::NeverDurable;
 use super::history::MessageView;
 use super::keeping::Log;
 use super::{Hub, Lost, Turn, lock};
 use crate::delivery::feed::Source;
 use crate::delivery::subscriber::{CountWanted, Moment, Next, Outcome, ReadWanted, Settings, Subscriber};
 use crate::journal::Seq;
+use crate::journal::front::Ticket;
 use crate::journal::record::{Cause, Kind, Record};
 use crate::journal::segment::Batch;
 use crate::journal::state::{CursorState, Small};
@@ -66,6 +68,8 @@ pub enum Job {
 struct Desk {
     subscriber: Subscriber,
     bell: Arc<Doorbell>,
+    /// Where its progress was recorded out of turn.
+    noted: Option<Ticket>,
 }
 
 /// All subscribers, by name.
@@ -94,6 +98,16 @@ impl Subscribers {
     pub(super) fn take_progress(&mut self, now: Instant) -> Vec<Record<'static>> {
         self.recorded = Some(now);
         let desks = self.desks.values_mut().filter(|desk| desk.subscriber.has_progress());
+        desks.flat_map(|desk| desk.subscriber.take_progress()).collect()
+    }
+
+    /// What is to be recorded ahead of what waits to be committed: not of those of whom something waits there that is older.
+    pub(super) fn take_progress_ahead(&mut self, now: Instant, log: &Log) -> Vec<Record<'static>> {
+        self.recorded = Some(now);
+        let is_ready = |desk: &&mut Desk| {
+            desk.noted.is_none_or(|noted| log.front.is_durable(noted)) && desk.subscriber.has_progress()
+        };
+        let desks = self.desks.values_mut().filter(is_ready);
         desks.flat_map(|desk| desk.subscriber.take_progress()).collect()
     }
 
@@ -197,7 +211,7 @@ impl Hub {
                     let seed = u64::from(std::process::id()) << 32 | u64::from(number);
                     let durable = log.front.durable();
                     let subscriber = Subscriber::new(&name, settings, known, durable, number, seed);
-                    subscribers.desks.insert(name, Desk { subscriber, bell: Arc::default() });
+                    subscribers.desks.insert(name, Desk { subscriber, bell: Arc::default(), noted: None });
                 }
             }
         }
@@ -273,15 +287,24 @@ impl Hub {
         look(&lock(&self.core).subscribers)
     }
 
-    /// Does something with a subscriber; `None`: there is none of this name. What changed is on flash when the future
-    /// resolves.
-    pub fn with_subscriber<T>(&self, name: &str, work: impl FnOnce(&mut Subscriber) -> T) -> Option<T> {
+    /// Does something with a subscriber, and gives what came of it; `None`: there is none of this name. What changed is on
+    /// flash when the future resolves.
+    pub fn with_subscriber(
+        &self,
+        name: &str,
+        work: &dyn Fn(&mut Subscriber) -> u64,
+    ) -> Option<(u64, impl Future<Output = Result<(), NeverDurable>> + Send + use<>)> {
         let mut turn = self.turn(Instant::now());
-        let desk = turn.core.subscribers.desks.get_mut(name)?;
+        let super::Core { log, subscribers, .. } = &mut *turn.core;
+        let desk = subscribers.desks.get_mut(name)?;
         let done = work(&mut desk.subscriber);
         desk.bell.ring();
-        turn.core.subscribers.record_soon();
-        Some(done)
+        let records = desk.subscriber.take_progress();
+        match log.note(&records) {
+            Some(noted) => desk.noted = Some(noted),
+            None => records.iter().for_each(|record| desk.subscriber.take_back(record)),
+        }
+        Some((done, log.wait_for_all()))
     }
 }
 

@@ -9,6 +9,7 @@
 //! A message is read back as it was given; its number and its id are not stored, they follow from its place.
 
 mod gone;
+mod shown;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::Seq;
 use super::codec;
 use crate::wire::{Format, GroupName, Uid};
-pub use gone::{Cause, Gone, Moment};
+pub use gone::{Cause, Gone, Moment, Tried};
 
 /// A record with all its bytes at most. The largest payload of the protocol, its names, and what a network says fit.
 pub const RECORD_MAX: usize = 256 * 1024;
@@ -360,7 +361,7 @@ pub enum Record<'a> {
         /// First and last numbers of what it is to get once more.
         again: Vec<(Seq, Seq)>,
     },
-    /// Messages had their end at a destination, after attempts that failed.
+    /// Messages had their end at a destination.
     Tried {
         /// The destination's name.
         destination: String,
@@ -383,66 +384,8 @@ pub enum Record<'a> {
     },
 }
 
-/// How attempts that failed came to an end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tried {
-    /// The first number; those of messages that are not for the destination may lie between.
-    pub from: Seq,
-    /// The last number.
-    pub to: Seq,
-    /// How many messages.
-    pub count: u64,
-    /// Attempts in all.
-    pub attempts: u32,
-    /// Whether they are dead; else the last attempt succeeded.
-    pub is_dead: bool,
-    /// When, by the wall clock, microseconds since 1970.
-    pub at_us: i64,
-    /// Why the attempt failed that failed last.
-    pub reason: String,
-}
-
 /// A key and a group, as a digest.
 pub type RightsDigest = [u8; 8];
-
-/// Shows neither token nor payload.
-impl fmt::Debug for Record<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Message(message) => message.fmt(f),
-            Self::Cursor { destination, up_to, .. } => write!(f, "Cursor({destination:?}, {up_to})"),
-            Self::Dropped { from, to, count, cause } => {
-                write!(f, "Dropped({from}..={to}, {count}, {cause:?})")
-            }
-            Self::BootTime { boot, .. } => write!(f, "BootTime({boot})"),
-            Self::Token { uid, .. } => write!(f, "Token({uid:?})"),
-            Self::TokensEnded { uid } => write!(f, "TokensEnded({uid:?})"),
-            Self::Session { uid, session } => write!(f, "Session({uid:?}, {session:?})"),
-            Self::Waiting { id, .. } => write!(f, "Waiting({id})"),
-            Self::Settled { id } => write!(f, "Settled({id})"),
-            Self::Command { seq, state, .. } => write!(f, "Command({seq}, {state:?})"),
-            Self::Jump { from, to, .. } => write!(f, "Jump({from}, {to})"),
-            Self::Snapshot { data } => write!(f, "Snapshot({} bytes)", data.len()),
-            Self::Retired { segments } => write!(f, "Retired({segments:?})"),
-            Self::Idempotency { seq, .. } => write!(f, "Idempotency({seq})"),
-            Self::Kept { name, data } => write!(f, "Kept({name:?}, {} bytes)", data.len()),
-            Self::Gone(gone) => gone.fmt(f),
-            Self::Rights { uid, .. } => write!(f, "Rights({uid:?})"),
-            Self::Received { group, kind, add } => write!(f, "Received({group:?}, {kind:?}, {add})"),
-            Self::Behind { destination, backlog, again } => {
-                write!(f, "Behind({destination:?}, {backlog:?}, {again:?})")
-            }
-            Self::Tried { destination, tried } => write!(f, "Tried({destination:?}, {tried:?})"),
-            Self::DeadSettled { destination, from, to } => {
-                write!(f, "DeadSettled({destination:?}, {from}..={to})")
-            }
-            Self::Forgotten { destination } => write!(f, "Forgotten({destination:?})"),
-            Self::Tally { group, destination, cause, add } => {
-                write!(f, "Tally({group:?}, {destination:?}, {cause:?}, {add})")
-            }
-        }
-    }
-}
 
 impl Record<'_> {
     /// Whether it gets a sequence number.

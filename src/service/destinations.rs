@@ -3,10 +3,15 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
+use jiff::Timestamp;
+
 use super::view::RATE_SAMPLES;
 use crate::delivery::subscriber::Subscriber;
 use crate::hub::Hub;
+use crate::hub::backend::{DeadLetterList, DeadLetterRange, Pending, Steered};
+use crate::hub::durable::NeverDurable;
 use crate::hub::status::{Destination, Rates, dropped};
+use crate::journal::Seq;
 
 /// What is known of the way to the central.
 #[derive(Debug, Clone, Copy)]
@@ -105,6 +110,46 @@ impl Meter {
             drain_seconds: drain(line.waiting(), less),
         }
     }
+}
+
+/// What subscribers never took.
+pub fn dead_letters(hub: &Hub) -> DeadLetterList {
+    let of = |(name, subscriber): (&str, &Subscriber)| {
+        let ranges = subscriber.dead().ranges().iter();
+        let ranges = ranges.map(|tried| DeadLetterRange {
+            subscriber: name.to_owned(),
+            from: tried.from,
+            to: tried.to,
+            messages: tried.count,
+            attempts: tried.attempts,
+            time: Timestamp::from_microsecond(tried.at_us).unwrap_or_default().to_string(),
+            reason: tried.reason.clone(),
+        });
+        ranges.collect::<Vec<_>>()
+    };
+    hub.look_at_subscribers(|subscribers| DeadLetterList {
+        dead_letters: subscribers.iter().flat_map(of).collect(),
+    })
+}
+
+/// Does something with a subscriber's messages; how many of them were dead, once that is on flash.
+pub fn steer(
+    hub: &Hub,
+    name: &str,
+    from: Seq,
+    to: Seq,
+    work: Steered,
+) -> Option<Pending<Result<u64, NeverDurable>>> {
+    let (count, on_flash) = hub.with_subscriber(name, &|subscriber| match work {
+        Steered::Replay => {
+            subscriber.replay(from, to);
+            0
+        }
+        Steered::ReplayDead => subscriber.settle_dead(from, to, true),
+        Steered::DropDead => subscriber.settle_dead(from, to, false),
+    })?;
+    log::info!("event=subscriber_steered subscriber={name} what={work:?} from={from} to={to} dead={count}");
+    Some(Box::pin(async move { on_flash.await.map(|()| count) }))
 }
 
 /// Until nothing waits, if it becomes less by so much a second.

@@ -21,13 +21,14 @@ use crate::endpoint::udp::UdpServer;
 use crate::endpoint::webhook::{Counters, Failing, WebhookCounters, Webhooks};
 use crate::hub::access_keeper::{AccessKeeper, ReplaceError};
 use crate::hub::alerts::{Up, Weight};
-use crate::hub::backend::{Backend, ObjectView, Pending, Presence};
+use crate::hub::backend::{Backend, DeadLetterList, ObjectView, Pending, Presence, Steered};
 use crate::hub::commands::{CommandRefusal, NewCommand};
 use crate::hub::durable::NeverDurable;
 use crate::hub::heartbeats::Heartbeats;
 use crate::hub::seen::Seen;
 use crate::hub::status::{Alert, Books, Calls, Certificate, Disk, Queue, Rates, Sessions, Status};
 use crate::hub::{CallAnswer, Hub, lock};
+use crate::journal::Seq;
 use crate::journal::stamp::MessageId;
 use crate::router::access::AccessEntry;
 use crate::router::{Count, Router, SessionState};
@@ -355,6 +356,20 @@ impl Backend for View {
             return Err("stopping");
         }
         if self.hub.heartbeats.stopped().is_empty() { Ok(()) } else { Err("hanging") }
+    }
+
+    fn dead_letters(&self) -> DeadLetterList {
+        destinations::dead_letters(&self.hub)
+    }
+
+    fn steer(
+        &self,
+        subscriber: &str,
+        from: Seq,
+        to: Seq,
+        work: Steered,
+    ) -> Option<Pending<Result<u64, NeverDurable>>> {
+        destinations::steer(&self.hub, subscriber, from, to, work)
     }
 
     fn heartbeats(&self) -> Option<&Heartbeats> {

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use iotsocketd::wire::{Format, Token};
 use serde_json::{Value, json};
@@ -71,6 +73,16 @@ fn a_subscriber_gets_everything_once_and_in_order_though_the_concentrator_is_kil
         let erp = destination(&site, "erp");
         erp["waiting"] == 0 && erp["delivered"] == 800 && destination(&site, "lake")["waiting"] == 0
     });
+    let id = site.http().get("/v1/messages?limit=1").json()["messages"][0]["id"].as_str().unwrap().to_owned();
+    let trace = site.http().get(&format!("/v1/messages/{id}")).json();
+    let told = |to: &str| {
+        let events = trace["events"].as_array().unwrap().iter();
+        let events = events.filter(|event| event["to"] == to && event["attempt"].is_u64());
+        events.map(|event| event["event"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for name in ["erp", "lake"] {
+        assert_eq!(told(name)[told(name).len() - 2..], ["sent", "delivered"], "{trace}");
+    }
     let (again, before) = (receiver.repeated(), receiver.hooks.seen().len());
     site.stop();
     site.start();
@@ -147,4 +159,106 @@ fn subscribers_come_change_and_go_while_it_runs() {
     second.wait(8);
     assert_eq!(first.count(), 6);
     assert!(site.log().contains("event=subscriber_removed subscriber=plant"));
+}
+
+#[test]
+fn what_is_given_up_is_a_dead_letter_until_somebody_replays_or_drops_it() {
+    let is_down = Arc::new(AtomicBool::new(true));
+    let down = Arc::clone(&is_down);
+    let receiver = Receiver::start_with(SECRET, move |_, _| {
+        down.load(Ordering::Relaxed).then(|| Act::Answer(500, String::new()))
+    });
+    let site = site();
+    let pump = site.device("pump-1", "Devices");
+    site.append(&receiver.table("plant", "give_up = \"1s\""));
+    site.start();
+    let (_session, token) = site.login_with_token(pump);
+    send(&site, token, 0..4);
+    let dead = || destination(&site, "plant")["dead_letters"].as_u64().unwrap();
+    eventually("they are given up", || dead() == 4);
+    let run = |words: &[&str]| site.run(words);
+    let listed = run(&["deadletters", "list"]);
+    assert_eq!(listed.code, 0, "{}", listed.err);
+    assert!(listed.out.contains("plant: 4 messages, 1 to 4"), "{}", listed.out);
+    assert!(listed.out.contains("it answered status 500"), "{}", listed.out);
+    let alerts = site.status()["alerts"].to_string();
+    assert!(alerts.contains("\"destination\""), "{alerts}");
+    let dropped = run(&["deadletters", "drop", "plant", "--to", "1"]);
+    assert_eq!((dropped.code, dropped.out.trim()), (0, "1 messages dropped"), "{}", dropped.err);
+    // It is known over a crash.
+    site.kill();
+    site.start();
+    assert_eq!(dead(), 3);
+    is_down.store(false, Ordering::Relaxed);
+    let replayed = run(&["deadletters", "replay", "plant"]);
+    assert_eq!((replayed.code, replayed.out.trim()), (0, "3 messages go out once more"), "{}", replayed.err);
+    receiver.wait(3);
+    assert_eq!(receiver.of("pump-1"), numbers(1..4));
+    assert_eq!((dead(), run(&["deadletters", "list"]).out.trim()), (0, "no dead letters"));
+    let unknown = run(&["deadletters", "replay", "nobody"]);
+    assert_eq!(unknown.code, 1);
+    assert!(unknown.err.contains("no subscriber of this name"), "{}", unknown.err);
+    assert_eq!(run(&["deadletters", "bury", "plant"]).code, 2);
+}
+
+#[test]
+fn one_that_wants_nothing_more_is_left_alone_until_a_replay() {
+    let is_gone = Arc::new(AtomicBool::new(true));
+    let gone = Arc::clone(&is_gone);
+    let receiver = Receiver::start_with(SECRET, move |_, _| {
+        gone.load(Ordering::Relaxed).then(|| Act::Answer(410, String::new()))
+    });
+    let site = site();
+    let pump = site.device("pump-1", "Devices");
+    site.append(&receiver.table("plant", ""));
+    site.start();
+    let (_session, token) = site.login_with_token(pump);
+    send(&site, token, 0..3);
+    eventually("it is suspended", || destination(&site, "plant")["state"] == "suspended");
+    send(&site, token, 3..6);
+    eventually("they are there", || destination(&site, "plant")["waiting"] == 6);
+    assert_eq!(receiver.hooks.seen().len(), 1, "one call was enough");
+    is_gone.store(false, Ordering::Relaxed);
+    let run = |words: &[&str]| site.run(words);
+    assert_eq!(run(&["replay", "plant"]).code, 2, "from where?");
+    let replayed = run(&["replay", "plant", "--from", "1"]);
+    assert_eq!(replayed.code, 0, "{}", replayed.err);
+    receiver.wait(6);
+    assert_eq!(receiver.of("pump-1"), numbers(0..6));
+    // By time: everything that came in today.
+    let replayed =
+        run(&["replay", "plant", "--from", "2020-01-01T00:00:00Z", "--to", "2120-01-01T00:00:00+01:00"]);
+    assert_eq!(replayed.code, 0, "{}", replayed.err);
+    eventually("all of them came again", || receiver.repeated() == 6);
+    assert_eq!(destination(&site, "plant")["delivered"], 6, "the books have them once");
+}
+
+#[test]
+fn redirects_are_not_followed_and_a_private_address_must_be_named() {
+    let elsewhere = Receiver::start(SECRET);
+    let away = format!(
+        "HTTP/1.1 307 X\r\nLocation: http://{}/\r\nContent-Length: 0\r\n\r\n",
+        elsewhere.hooks.address
+    );
+    let redirecting = Hooks::start(move |_| Act::Say(away.clone().into_bytes()));
+    let site = site();
+    let pump = site.device("pump-1", "Devices");
+    // A name of this machine that is no literal and not `localhost`.
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().to_owned();
+    let table = |subscriber: &str, url: &str| {
+        format!("[subscribers.{subscriber}]\nurl = {url}\nsecret = \"{SECRET}\"\n")
+    };
+    site.append(&table("redirected", &redirecting.url("/")));
+    site.append(&table("inward", &format!("\"http://{name}:{}/\"", elsewhere.hooks.address.port())));
+    site.start();
+    let (_session, token) = site.login_with_token(pump);
+    send(&site, token, 0..1);
+    let failure =
+        |name: &str| destination(&site, name)["last_failure"].as_str().unwrap_or_default().to_owned();
+    eventually("a redirect is a failure", || failure("redirected").contains("redirects with status 307"));
+    eventually("a name that leads inward is one, too", || {
+        let said = failure("inward");
+        said.contains("private address") || said.contains("has no address")
+    });
+    assert_eq!(elsewhere.count(), 0);
 }

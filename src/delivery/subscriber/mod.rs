@@ -165,6 +165,8 @@ pub struct Subscriber {
     counters: Counters,
     /// What is to be recorded beside its place and its books.
     fresh: Vec<Record<'static>>,
+    /// By which way that went out which the last of it tells of, and whether once more.
+    delivers: Option<(Way, bool)>,
     has_moved: bool,
     behind_moved: bool,
     recorded_up_to: Seq,
@@ -206,6 +208,7 @@ impl Subscriber {
             dead: small.dead.get(name).cloned().unwrap_or_default(),
             counters: Counters::default(),
             fresh: Vec::new(),
+            delivers: None,
             has_moved: known.is_none(),
             behind_moved: false,
             recorded_up_to: up_to,
@@ -277,6 +280,7 @@ impl Subscriber {
         if last > self.up_to {
             self.backlog.insert(self.up_to + 1, last);
             self.up_to = last;
+            self.delivers = None;
             self.has_moved = true;
             self.behind_moved = true;
             self.main.go_to(source.end);

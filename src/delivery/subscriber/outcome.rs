@@ -79,10 +79,7 @@ impl Subscriber {
     fn delivered(&mut self, call: InFlight, moment: Moment) {
         self.counters.calls += 1;
         let attempts = self.failures.max(self.lane(call.way).attempts);
-        if attempts > 0 {
-            let tried = self.tried((call.first, call.last), call.count, attempts + 1, false, moment);
-            self.fresh.push(Record::Tried { destination: self.name.clone(), tried });
-        }
+        self.note_delivered(&call, attempts, moment);
         self.failures = 0;
         self.not_before = None;
         self.lane(call.way).forget_failures();
@@ -93,5 +90,26 @@ impl Subscriber {
         }
         self.pass(call.way, call.is_again, call.last);
         self.has_moved = true;
+    }
+
+    /// Records what was delivered: one record for calls that went well one after the other by the same way.
+    fn note_delivered(&mut self, call: &InFlight, failed: u32, moment: Moment) {
+        let way = (call.way, call.is_again);
+        if let Some(Record::Tried { tried, .. }) = self.fresh.last_mut()
+            && failed == 0
+            && self.delivers == Some(way)
+            && !tried.is_dead
+        {
+            tried.to = call.last;
+            tried.count += call.count as u64;
+            tried.at_us = moment.stamp.wall_us;
+            return;
+        }
+        let mut tried = self.tried((call.first, call.last), call.count, failed + 1, false, moment);
+        if failed == 0 {
+            tried.reason.clear();
+        }
+        self.fresh.push(Record::Tried { destination: self.name.clone(), tried });
+        self.delivers = (failed == 0).then_some(way);
     }
 }

@@ -171,6 +171,7 @@ impl Subscriber {
         }
         self.recorded_up_to = self.up_to;
         (self.has_moved, self.behind_moved) = (false, false);
+        self.delivers = None;
         records.append(&mut self.fresh);
         records.extend(self.books.take_records(&BTreeMap::new()));
         records

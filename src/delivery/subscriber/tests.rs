@@ -1,5 +1,7 @@
 //! A subscriber on a journal that is all in memory, of which a part may be read from the medium only.
 
+mod world;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 

@@ -7,12 +7,15 @@ use super::api::{Api, no_intake};
 use super::error::ApiError;
 use super::ingest::Door;
 use super::reply::Reply;
+use super::steering::Steering;
 
 /// Something that is to be done.
 #[derive(Debug)]
 pub enum Act {
     /// Map what is in quarantine at this door.
     Remap(Arc<Door>),
+    /// Do something with a subscriber.
+    Steer(Steering),
 }
 
 impl Act {
@@ -20,6 +23,7 @@ impl Act {
     pub async fn run(self, api: &Api) -> Result<Reply, ApiError> {
         match self {
             Self::Remap(door) => api.ingest.as_ref().ok_or_else(no_intake)?.remap(&door).await,
+            Self::Steer(steering) => steering.run(api).await,
         }
     }
 }

@@ -16,7 +16,7 @@ use super::ingest::{Doors, Ingest, Visit};
 use super::messages::{Follow, Recall};
 use super::reply::Reply;
 use super::routes::{self, BodyRoute, Route};
-use super::{commands, metrics, query};
+use super::{commands, metrics, query, steering};
 use crate::endpoint::refusals::Refusals;
 use crate::hub::CallAnswer;
 use crate::hub::access_keeper::ReplaceError;
@@ -144,8 +144,8 @@ enum Awaited {
 
 /// The API.
 pub struct Api {
-    backend: Arc<dyn Backend>,
-    history: Option<Arc<dyn History>>,
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) history: Option<Arc<dyn History>>,
     pub(super) ingest: Option<Ingest>,
     settings: Mutex<Arc<Settings>>,
     /// Counted by cause.
@@ -297,6 +297,7 @@ impl Api {
                 };
                 Ok(Decision::Body(Expected { route, key: Arc::clone(key), settings, limit }))
             }
+            Route::Steering(route) => steering::read(route, head.query, &*self.backend),
             Route::Remap(_) => Ok(Decision::Act(Act::Remap(Arc::clone(door.ok_or_else(unknown_source)?)))),
             Route::Ingest(_, tail) => {
                 let visit = Box::new(Visit::new(door.ok_or_else(unknown_source)?, tail, head));
@@ -458,7 +459,7 @@ pub(super) fn no_intake() -> ApiError {
     ApiError::new(Cause::Route, 404, "this concentrator takes no messages of partner networks yet")
 }
 
-fn no_history() -> ApiError {
+pub(super) fn no_history() -> ApiError {
     ApiError::new(Cause::Route, 404, "this concentrator keeps no history yet")
 }
 

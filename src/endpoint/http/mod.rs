@@ -4,7 +4,8 @@
 //! socket share it. [`server`] owns the sockets: places, TLS, deadlines, framing. [`auth`] knows keys and
 //! rights, `routes` is the table of paths, `body` reads what is posted, [`ingest`] takes what partner
 //! networks bring, `messages` and `events` give what was recorded, `metrics` writes Prometheus
-//! text, `console` has the page.
+//! text, `console` has the page, [`steering`] what
+//! operators do with subscribers.
 //!
 //! Refusals come in one order, see [`api::Api::judge`]; each is counted by cause and told in the log.
 
@@ -24,6 +25,7 @@ mod query;
 mod reply;
 mod routes;
 pub mod server;
+pub mod steering;
 
 pub use error::{ApiError, Cause};
 pub use messages::{Follow, Recall};

@@ -4,6 +4,7 @@ use super::api::{BodySize, Head, Source};
 use super::auth::Right;
 use super::console::{self, Asset};
 use super::error::{ApiError, Cause};
+use super::steering::SteeringRoute;
 
 /// A route that wants a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,7 @@ pub(super) enum Route<'a> {
     Ingest(&'a str, &'a str),
     /// The source's name.
     Remap(&'a str),
+    Steering(SteeringRoute<'a>),
     Post(BodyRoute),
 }
 
@@ -48,6 +50,9 @@ pub(super) fn find(path: &str) -> Option<Route<'_>> {
         "/v1/events" => Some(Route::Events),
         "/v1/stream" => Some(Route::Stream),
         "/v1/status" => Some(Route::Status),
+        "/v1/deadletters" => Some(Route::Steering(SteeringRoute::List)),
+        "/v1/deadletters/replay" => Some(Route::Steering(SteeringRoute::ReplayDead)),
+        "/v1/deadletters/drop" => Some(Route::Steering(SteeringRoute::DropDead)),
         "/healthz" => Some(Route::Health),
         "/readyz" => Some(Route::Ready),
         "/metrics" => Some(Route::Metrics),
@@ -65,6 +70,7 @@ pub(super) fn find(path: &str) -> Option<Route<'_>> {
                 .or_else(|| one("/v1/messages/").map(Route::Message))
                 .or_else(ingest)
                 .or_else(|| one("/v1/remap/").map(Route::Remap))
+                .or_else(|| one("/v1/replay/").map(SteeringRoute::Replay).map(Route::Steering))
         }
     }
 }
@@ -94,14 +100,18 @@ pub(super) fn right(route: &Route<'_>) -> Option<Right> {
         Route::Messages | Route::Events | Route::Message(_) | Route::Stream => Some(Right::Read),
         Route::Ingest(..) => Some(Right::Ingest),
         Route::Post(BodyRoute::Request | BodyRoute::Command) => Some(Right::Request),
-        Route::Post(BodyRoute::Acl) | Route::Remap(_) => Some(Right::Admin),
+        Route::Steering(SteeringRoute::List) => Some(Right::Read),
+        Route::Post(BodyRoute::Acl) | Route::Remap(_) | Route::Steering(_) => Some(Right::Admin),
     }
 }
 
 /// 405 unless the route has this method.
 pub(super) fn check_method(route: &Route<'_>, method: &str) -> Result<(), ApiError> {
     let (allowed, header) = match route {
-        Route::Post(_) | Route::Ingest(..) | Route::Remap(_) => (method == "POST", "POST"),
+        Route::Steering(SteeringRoute::List) => (method == "GET" || method == "HEAD", "GET, HEAD"),
+        Route::Post(_) | Route::Ingest(..) | Route::Remap(_) | Route::Steering(_) => {
+            (method == "POST", "POST")
+        }
         _ => (method == "GET" || method == "HEAD", "GET, HEAD"),
     };
     if allowed {

@@ -40,6 +40,25 @@ impl Cause {
     }
 }
 
+/// How attempts came to an end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tried {
+    /// The first number; those of messages that are not for the destination may lie between.
+    pub from: Seq,
+    /// The last number.
+    pub to: Seq,
+    /// How many messages.
+    pub count: u64,
+    /// Attempts in all.
+    pub attempts: u32,
+    /// Whether they are dead; else the last attempt succeeded.
+    pub is_dead: bool,
+    /// When, by the wall clock, microseconds since 1970.
+    pub at_us: i64,
+    /// Why the attempt failed that failed last; empty if none did.
+    pub reason: String,
+}
+
 /// A moment that can be told when the clock was not set then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moment {

@@ -10,10 +10,11 @@ use toml::de::{DeTable, DeValue};
 use super::units::{DURATION_UNITS, SIZE_UNITS, with_unit};
 
 /// Keys whose texts hold no secret: words, names, networks, addresses and paths.
-const OPEN: [&str; 46] = [
+const OPEN: [&str; 47] = [
     "address",
     "aliases_file",
     "allow_from",
+    "allow_to",
     "archive_dir",
     "at",
     "auth_key_file",

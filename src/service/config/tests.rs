@@ -173,7 +173,7 @@ fn the_shipped_file_names_every_key() {
         ),
         (
             "subscribers.erp",
-            "url secret_file secret groups kinds order batch_max batch_wait max_rate timeout give_up ca_file",
+            "url secret_file secret groups kinds order batch_max batch_wait max_rate timeout give_up ca_file allow_to",
         ),
         ("access", "file"),
         ("journal", "max_size commit_interval calls retention on_expiry archive_dir on_full"),

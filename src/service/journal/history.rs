@@ -1,13 +1,14 @@
 //! What was recorded, for the API, the stream and the commands.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use super::linked;
 use super::seen::{Newest, Seen};
 use super::worker::{Busy, Worker};
+use super::{linked, subscribed};
 use crate::delivery::central;
 use crate::delivery::commands::Kept;
+use crate::hub::Hub;
 use crate::hub::backend::Pending;
 use crate::hub::history::{
     Answer, Found, Gone, History, HistoryError, Kind, MessageQuery, MessageView, Outcome, Page, State,
@@ -27,11 +28,12 @@ use crate::service::disk::Disk;
 pub struct Records {
     newest: Arc<Newest>,
     worker: Arc<Worker>,
+    hub: Weak<Hub>,
 }
 
 impl Records {
-    pub(super) fn new(newest: Arc<Newest>, worker: Arc<Worker>) -> Self {
-        Self { newest, worker }
+    pub(super) fn new(newest: Arc<Newest>, worker: Arc<Worker>, hub: Weak<Hub>) -> Self {
+        Self { newest, worker, hub }
     }
 
     /// Asks the thread that reads.
@@ -54,6 +56,7 @@ impl Records {
 
 impl History for Records {
     fn messages(&self, query: MessageQuery) -> Pending<Result<Page, HistoryError>> {
+        let hub = Weak::clone(&self.hub);
         self.ask(move |reader, seen| {
             let asked = query.to_reader();
             let order = asked.as_ref().map(|asked| asked.order);
@@ -61,11 +64,13 @@ impl History for Records {
             let order = order.unwrap_or(crate::journal::reader::Order::OldestFirst);
             let mut page = Page::of_reader(found, order, &seen.catalog);
             page.messages.iter_mut().for_each(|message| message.state = state(seen, message));
+            subscribed::add_states(&hub, &mut page.messages);
             Ok(page)
         })
     }
 
     fn message(&self, which: Which) -> Pending<Result<Found, HistoryError>> {
+        let hub = Weak::clone(&self.hub);
         self.ask(move |reader, seen| {
             let found = match which {
                 Which::Id(id) => Some(id),
@@ -84,6 +89,8 @@ impl History for Records {
             let later = linked::later(reader, seen, &stored, id)?;
             let mut view = MessageView { id, ..MessageView::of_stored(stored, &seen.catalog) };
             view.state = state(seen, &view);
+            subscribed::add_states(&hub, std::slice::from_mut(&mut view));
+            events.extend(subscribed::events(reader, seen, &hub, &view)?);
             if for_central {
                 events.extend(end_at_central(reader, seen, &view)?);
             }

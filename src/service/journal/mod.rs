@@ -13,6 +13,7 @@ mod linked;
 mod networks;
 mod seen;
 mod stopped;
+mod subscribed;
 mod thread;
 mod wanted;
 mod worker;
@@ -204,7 +205,8 @@ impl Opened {
 impl Journal {
     /// What was recorded.
     pub fn records(&self) -> Records {
-        Records::new(Arc::clone(&self.shared.newest), Arc::clone(&self.history))
+        let hub = self.shared.hub.get().cloned().unwrap_or_default();
+        Records::new(Arc::clone(&self.shared.newest), Arc::clone(&self.history), hub)
     }
 
     /// Where messages of partner networks go.

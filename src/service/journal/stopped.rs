@@ -1,7 +1,7 @@
 //! The journal of a state folder on which nothing runs: looking at it, and what a restored one needs.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::clock::WallClock;
 use super::seen::{Newest, Seen};
@@ -47,7 +47,7 @@ impl Stopped {
         let seen = Seen::as_of(&self.look.small, self.look.catalog);
         let newest = Arc::new(Newest::new(seen));
         let worker = Worker::start("journal-history", &self.folder, &newest)?;
-        Ok(Records::new(newest, Arc::new(worker)))
+        Ok(Records::new(newest, Arc::new(worker), Weak::new()))
     }
 }
 

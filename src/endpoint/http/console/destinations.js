@@ -4,15 +4,23 @@ import { badge, h, renew, table } from "./dom.js";
 import { number, rate, span } from "./format.js";
 import { t, word } from "./words.js";
 
-const COLOURS = { up: "good", failing: "bad", away: "warn" };
+const COLOURS = { up: "good", failing: "bad", away: "warn", suspended: "bad" };
 
 function drain(destination) {
   if (destination.waiting === 0) return t("drained");
   return destination.drain_seconds == null ? t("no_drain") : span(destination.drain_seconds);
 }
 
+// Why it fails, and what it never took.
+function troubles(destination) {
+  const told = [];
+  if (destination.state !== "up" && destination.last_failure) told.push(destination.last_failure);
+  if (destination.dead_letters) told.push(`${t("dead_letters")}: ${number(destination.dead_letters)}`);
+  return told.length ? h("div", { class: "quiet" }, told.join("; ")) : null;
+}
+
 const cells = (destination) => [
-  h("strong", null, destination.name),
+  [h("strong", null, destination.name), troubles(destination)],
   [badge(COLOURS[destination.state] ?? "off", word("", destination.state)), " ", word("by_", destination.via)],
   number(destination.waiting),
   drain(destination),

@@ -55,6 +55,8 @@ const WORDS = {
   away: ["away", "absent"],
   up: ["up", "en service"],
   failing: ["failing", "en échec"],
+  suspended: ["suspended", "suspendu"],
+  dead_letters: ["dead letters", "messages abandonnés"],
   waiting_for_central: ["Messages waiting", "Messages en attente"],
   queue_used: ["queue {0} full", "file remplie à {0}"],
   calls_pending: ["Calls pending", "Appels en cours"],
