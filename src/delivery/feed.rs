@@ -75,7 +75,8 @@ impl Feed {
         while self.next < source.end {
             let in_tail = self.next >= source.front.tail_start();
             let stored = if in_tail {
-                self.page = VecDeque::new();
+                // Whoever goes back to what was in it has to read it again.
+                (self.page, self.page_from, self.page_to) = (VecDeque::new(), 0, 0);
                 source.front.get(self.next)?
             } else if (self.page_from..self.page_to).contains(&self.next) {
                 self.page_from = self.next;

@@ -181,8 +181,7 @@ fn what_is_given_up_is_a_dead_letter_until_somebody_replays_or_drops_it() {
     assert_eq!(listed.code, 0, "{}", listed.err);
     assert!(listed.out.contains("plant: 4 messages, 1 to 4"), "{}", listed.out);
     assert!(listed.out.contains("it answered status 500"), "{}", listed.out);
-    let alerts = site.status()["alerts"].to_string();
-    assert!(alerts.contains("\"destination\""), "{alerts}");
+    eventually("an alert tells", || site.status()["alerts"].to_string().contains("\"destination\""));
     let dropped = run(&["deadletters", "drop", "plant", "--to", "1"]);
     assert_eq!((dropped.code, dropped.out.trim()), (0, "1 messages dropped"), "{}", dropped.err);
     // It is known over a crash.

@@ -363,6 +363,17 @@ fn what_was_away_for_long_is_read_from_the_medium_in_order() {
     assert_eq!(rig.drain(), seqs(1..=500));
 }
 
+/// What was read from the medium is let go of when memory has what follows: a call that failed reads it again.
+#[test]
+fn a_call_that_was_read_from_the_medium_and_from_memory_is_made_again_as_it_was() {
+    let mut rig = Rig::with_tail(Settings { batch_max: 100, ..settings() }, 2000);
+    (0..5).for_each(|_| rig.commit(10));
+    assert!(rig.front.tail_start() > 1);
+    assert_eq!(rig.fail(), seqs(1..=50));
+    rig.now += SECOND;
+    assert_eq!(rig.deliver(), seqs(1..=50));
+}
+
 #[test]
 fn no_more_messages_a_second_than_it_wants() {
     let max_rate = NonZeroU32::new(10);
