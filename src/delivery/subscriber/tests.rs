@@ -108,7 +108,12 @@ impl Rig {
                 let full = page.len() == 100;
                 let to = page.back().filter(|_| full).map_or(wanted.below, |last| last.seq + 1);
                 self.subscriber.give(&wanted, page, to);
-            } else if next != Next::Again {
+                // The other way may have something meanwhile.
+                if !matches!(next, Next::Post(_)) {
+                    continue;
+                }
+            }
+            if next != Next::Again {
                 return next;
             }
         }
