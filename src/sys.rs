@@ -226,6 +226,13 @@ pub fn passed_descriptors() -> Vec<OwnedFd> {
     (FIRST..).zip(0..count).filter_map(|(descriptor, _)| take(descriptor)).collect()
 }
 
+/// Has the system write no image of this process's memory if it crashes: keys are in there.
+pub fn forbid_core_dumps() -> io::Result<()> {
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer leads to a rlimit that outlives the call.
+    retry(|| unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) }).map(|_| ())
+}
+
 /// Makes a file `len` bytes long and reserves their space without writing it. The bytes read as zeros.
 pub fn reserve(file: BorrowedFd<'_>, len: u64) -> io::Result<()> {
     let len = libc::off_t::try_from(len).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
@@ -263,19 +270,20 @@ pub fn disk_space(path: &Path) -> io::Result<(u64, u64)> {
 
 /// Time since the machine started, sleep included.
 pub fn since_boot() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer leads to a timespec that outlives the call. The clock exists on every Linux, so it cannot fail.
-    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
-    // Neither is ever negative, and words of 32 bits hold the time since a start.
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    clock(libc::CLOCK_BOOTTIME)
 }
 
 /// Processor time that this process took so far.
 pub fn processor_time() -> Duration {
+    clock(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+/// A clock that exists on every Linux, so it cannot fail, and is never negative.
+fn clock(id: libc::clockid_t) -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer leads to a timespec that outlives the call. The clock exists on every Linux, so it cannot fail.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
-    // Neither is ever negative.
+    // SAFETY: the pointer leads to a timespec that outlives the call.
+    unsafe { libc::clock_gettime(id, &raw mut time) };
+    // Words of 32 bits hold the time since a start.
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 

@@ -16,7 +16,7 @@ use crate::service::Service;
 use crate::service::config::{Config, Mistake};
 use crate::service::listen::Sockets;
 use crate::service::supervision::Manager;
-use crate::sys::raise_open_files;
+use crate::sys::{forbid_core_dumps, raise_open_files};
 
 pub(super) const SUMMARY: &str = "runs the concentrator";
 pub(super) const HELP: &str = "\
@@ -52,6 +52,9 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
     // Thousands of connections need more descriptors than most systems give unasked.
     if let Err(error) = raise_open_files() {
         log::warn!("event=open_files_not_raised error={}", Quoted(error));
+    }
+    if let Err(error) = forbid_core_dumps() {
+        log::warn!("event=core_dumps_not_forbidden error={}", Quoted(error));
     }
     let mut sockets = Sockets::of_this_process();
     let service =

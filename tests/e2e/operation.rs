@@ -303,3 +303,12 @@ fn the_status_tells_how_long_calls_take_and_when_objects_were_seen() {
     eventually("its end is noted", || seen("pump-1")["state"] == "kept");
     assert!(seen("pump-1")["since"].is_string());
 }
+
+/// Keys are in its memory, and a panic aborts it.
+#[test]
+fn a_crash_leaves_no_image_of_its_memory() {
+    let site = Site::started();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", site.pid())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(line.split_whitespace().filter(|word| *word == "0").count(), 2, "{line}");
+}

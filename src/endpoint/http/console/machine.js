@@ -6,7 +6,7 @@ import { t, word } from "./words.js";
 
 /** Parts of the snapshot that this page or another one shows. */
 const SHOWN = new Set(["version", "environment", "uptime_seconds", "ready", "sessions", "rates", "latency", "queue",
-  "disk", "calls", "books", "destinations", "certificate", "wear", "backup", "refusals", "alerts"]);
+  "disk", "calls", "books", "destinations", "certificate", "wear", "backup", "recorded", "clock_is_set", "refusals", "alerts"]);
 const YEARS_MAX = 100;
 
 const kind = (share) => (share >= 0.9 ? "bad" : share >= 0.75 ? "warn" : "good");
@@ -45,16 +45,14 @@ function wear(state) {
 
 function backup(state) {
   if (!state) return missing();
-  const problem = (text) => [t("backup_failed"), h("span", { class: "problem", lang: "en" }, text)];
+  const problem = (text) => text && h("p", null, h("strong", null, t("backup_failed")), " ", h("span", { class: "problem", lang: "en" }, text));
   const size = () => t("backup_size", number(state.messages), bytes(state.bytes));
-  return facts([
+  return [facts([
     [t("backup_last"), state.last ? moment(state.last) : t("backup_none")],
     state.last && [t("backup_holds"), size()],
     [t("backup_next"), state.next ? moment(state.next) : t("backup_clock")],
     state.copied && [t("backup_copied"), moment(state.copied)],
-    state.error && problem(state.error),
-    state.copy_error && problem(state.copy_error),
-  ].filter(Boolean));
+  ].filter(Boolean)), problem(state.error), problem(state.copy_error)];
 }
 
 /** Values that this page knows nothing of, by their names. */
@@ -74,15 +72,17 @@ function content(status) {
       [t("version"), status.version ?? "–"],
       [t("environment"), t(status.environment ?? "–")],
       [t("up_for"), span(status.uptime_seconds ?? 0)],
+      status.clock_is_set != null && [t("clock"), status.clock_is_set ? t("clock_right") : h("span", { class: "doubt" }, t("clock_unset"))],
       [t("logins"), number(sessions.logins)],
       [t("without_login"), number(sessions.unauthenticated)],
       ...Object.entries(sessions.by_listener ?? {}).map(([name, count]) => [`${t("connections")} (${name})`, number(count)]),
-    ])),
+    ].filter(Boolean))),
     card(t("certificate"), certificate(status.certificate)),
     card(t("state_disk"), disk?.total ? space("", disk.total - disk.free, disk.total) : missing(),
       queue?.limit ? space(t("queue"), queue.bytes, queue.limit) : null),
     card(t("wear"), wear(status.wear)),
     card(t("backup"), backup(status.backup)),
+    status.recorded ? card(t("recorded"), facts(Object.entries(status.recorded).map(([kind, count]) => [word("", kind), number(count)]))) : "",
     Object.keys(rest).length > 0 ? card(t("more"), facts(plain(rest))) : "",
   ].flat();
 }
