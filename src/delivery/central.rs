@@ -146,6 +146,11 @@ impl Central {
         self.books.settle(group, Cause::Refused);
     }
 
+    /// So many messages for it are damaged.
+    pub fn lost(&mut self, group: GroupName, count: u64) {
+        (0..count).for_each(|_| self.books.settle(group, Cause::Damaged));
+    }
+
     /// The number of the first message that it does not have, or of one that nobody has to get before it.
     pub fn position(&self) -> Seq {
         self.cursor.first_missing()

@@ -129,7 +129,7 @@ impl Hub {
     ) -> Result<Vec<Receipt>, IntakeError> {
         self.wait_for_before().await?;
         let (receipts, on_flash) = self.take_arrivals(source, arrivals)?;
-        on_flash.await.map_err(|NeverDurable| IntakeError::ReadOnly)?;
+        on_flash.await?;
         Ok(receipts)
     }
 

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::backend::Pending;
+use super::durable::NeverDurable;
 use crate::ingest::{Kept, Mapped, Source};
 use crate::journal::stamp::MessageId;
 use crate::wire::GroupName;
@@ -155,3 +156,13 @@ impl fmt::Display for IntakeError {
 }
 
 impl std::error::Error for IntakeError {}
+
+impl From<NeverDurable> for IntakeError {
+    fn from(never: NeverDurable) -> Self {
+        match never {
+            NeverDurable::ReadOnly => Self::ReadOnly,
+            NeverDurable::Full => Self::Full,
+            NeverDurable::Late => Self::Busy,
+        }
+    }
+}

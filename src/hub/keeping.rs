@@ -11,6 +11,7 @@ use std::time::Instant;
 use super::durable::{NeverDurable, Waiting};
 use super::outbox::Outbox;
 use super::recording::{self, Clocks, call_record};
+use super::rights;
 use super::subscribers::Wanted;
 use super::{Hub, Turn};
 use crate::delivery::feed::Source;
@@ -183,17 +184,19 @@ impl Log {
         }
         let clocks = self.clocks(now);
         let calls = router.take_call_changes().into_iter().map(|change| call_record(change, clocks));
+        let rights = sessions.iter().filter_map(|fact| rights::record(router, fact)).collect::<Vec<_>>();
         let sessions = sessions.iter().map(|fact| recording::fact_record(*fact, clocks));
-        let records: Vec<_> = calls.chain(sessions).collect();
+        let records: Vec<_> = calls.chain(rights).chain(sessions).collect();
         if !records.is_empty() {
             self.note(&records);
         }
         self.waiting.let_go_beyond(self.front.newest(), wakes);
     }
 
-    /// Records that calls wait no longer.
-    pub(super) fn note_settled(&mut self, calls: &[Serial]) {
-        let records: Vec<_> = calls.iter().map(|id| Record::Settled { id: *id }).collect();
+    /// Records that calls wait no longer, and what else did not come back after a restart.
+    pub(super) fn note_restored(&mut self, calls: &[Serial], ended: &[Record<'static>]) {
+        let settled = calls.iter().map(|id| Record::Settled { id: *id });
+        let records: Vec<_> = settled.chain(ended.iter().cloned()).collect();
         if !records.is_empty() {
             self.note(&records);
         }
@@ -366,6 +369,14 @@ impl Hub {
         if is_held_back {
             turn.pump();
         }
+    }
+
+    /// Whoever has waited for flash for too long hears of it; to be called every second.
+    pub fn end_late_waits(&self) {
+        let mut turn = self.turn(Instant::now());
+        let Turn { core, wakes, now, .. } = &mut turn;
+        let newest = core.log.front.newest();
+        core.log.waiting.end_late(*now, newest, wakes);
     }
 
     /// Resolves when everything that was recorded so far is on flash.

@@ -51,6 +51,30 @@ impl Hub {
         WrittenOff { lost, records }
     }
 
+    /// Less of these groups waits than the books say, because the medium lost it; or more, because it lost what was counted
+    /// as delivered before it counted as received. Gives what is to be recorded besides the books.
+    pub fn book_damaged(&self, lines: &[(GroupName, i128)]) -> Vec<Record<'static>> {
+        let mut core = super::lock(&self.core);
+        let mut records = Vec::new();
+        for (group, less) in lines {
+            let count = u64::try_from(less.unsigned_abs()).unwrap_or(u64::MAX);
+            if *less > 0 {
+                core.central.lost(*group, count);
+            } else {
+                (0..count).for_each(|_| core.central.received(*group));
+                *core.log.recorded.entry(Kind::Telemetry).or_default() += count;
+                records.push(Record::Received { group: *group, kind: Kind::Telemetry, add: count });
+            }
+        }
+        records
+    }
+
+    /// Tells operators of messages that went before they were in the archive.
+    pub fn tell_unarchived(&self, count: u64, first: Seq, last: Seq) {
+        let message = super::recording::unarchived_message(count, first, last);
+        self.turn(Instant::now()).core.log.append_or_count(message);
+    }
+
     /// Tells operators of messages that are gone, as a message.
     pub fn tell_gone(&self, told: &Told) {
         self.turn(Instant::now()).core.log.append_or_count(told.message());

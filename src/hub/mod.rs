@@ -23,6 +23,7 @@ mod leaving;
 pub mod outbox;
 pub mod recorded_calls;
 pub mod recording;
+mod rights;
 pub mod seen;
 pub mod status;
 pub mod subscribers;
@@ -337,8 +338,9 @@ impl Turn<'_> {
     fn restore(&mut self, small: &Small) {
         let clocks = self.core.log.clocks(self.now);
         let floor = u64::try_from(clocks.wall_us).unwrap_or(0);
-        let (restored, unreadable) = recording::restored(small, clocks, floor);
-        self.core.log.note_settled(&unreadable);
+        let (mut restored, unreadable) = recording::restored(small, clocks, floor);
+        let ended = rights::take_out(&mut restored, small, &self.core.router);
+        self.core.log.note_restored(&unreadable, &ended);
         self.route(|router, now, effects| router.restore(now, restored, effects));
     }
 

@@ -201,6 +201,13 @@ impl Told {
     }
 }
 
+/// Messages that had to go before they were in the archive, as a message for operators.
+pub fn unarchived_message(count: u64, first: Seq, last: Seq) -> Message<'static> {
+    event_message(format!(
+        "{{\"event\":\"messages_unarchived\",\"reason\":\"the journal was full\",\"count\":{count},\"first\":{first},\"last\":{last}}}"
+    ))
+}
+
 /// Something that operators should know, as a message: an object in JSON.
 fn event_message(json: String) -> Message<'static> {
     Message {

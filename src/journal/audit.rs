@@ -11,6 +11,7 @@ use super::error::JournalError;
 use super::medium::Medium;
 use super::reader::{Query, Reader};
 use super::record::{Cause, Kind, Message};
+use super::recovery::Damage;
 use super::state::{CursorState, Small};
 use crate::wire::GroupName;
 
@@ -26,6 +27,7 @@ pub struct Audit {
     holes: BTreeSet<Seq>,
     next: Seq,
     lines: BTreeMap<GroupName, Line>,
+    damaged: Vec<Damage>,
 }
 
 /// What waits of one group.
@@ -53,7 +55,7 @@ impl Audit {
             lines.entry(group).or_default().by_books -= i128::from(count);
         }
         let next = holes.first().map_or(up_to.saturating_add(1), |hole| *hole);
-        Self { catalog, kind, up_to, holes: holes.into_iter().collect(), next, lines }
+        Self { catalog, kind, up_to, holes: holes.into_iter().collect(), next, lines, damaged: Vec::new() }
     }
 
     /// Counts on; whether that was all. `is_for_it`: whether the destination gets a message.
@@ -71,6 +73,7 @@ impl Audit {
             }
         }
         self.next = page.next.unwrap_or(self.catalog.next_seq);
+        self.damaged.extend(page.damaged);
         Ok(page.next.is_none())
     }
 
@@ -78,6 +81,11 @@ impl Audit {
     pub fn is_valid(&self, now: &Catalog) -> bool {
         let is_there = |number| now.segments.iter().any(|segment| segment.number() == number);
         self.catalog.segments.iter().all(|segment| is_there(segment.number()))
+    }
+
+    /// What could not be counted because it is damaged.
+    pub fn damaged(&self) -> &[Damage] {
+        &self.damaged
     }
 
     /// The groups for which the two are not the same.

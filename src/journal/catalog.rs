@@ -55,6 +55,13 @@ impl Catalog {
         self.segments.first().map_or(self.next_seq, |segment| segment.summary.first_seq)
     }
 
+    /// Whether there is a segment that this number lies in, or one may come.
+    pub fn may_have(&self, seq: Seq) -> bool {
+        let lies_in =
+            |segment: &Arc<SegmentInfo>| (segment.summary.first_seq..segment.summary.next_seq).contains(&seq);
+        seq >= self.next_seq || self.segments.iter().any(lies_in)
+    }
+
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.file_len).sum()

@@ -19,6 +19,7 @@ pub mod error;
 pub mod front;
 pub mod index;
 pub mod look;
+pub mod lost;
 pub mod medium;
 pub mod ranges;
 pub mod reader;

@@ -121,6 +121,8 @@ pub fn plan(catalog: &Catalog, delivered: &Delivered, limits: &Limits, now_us: O
             !goes
         });
     }
+    // What lies in the archive goes before what does not yet.
+    had.sort_by_key(|(segment, _)| limits.held.contains(&segment.number()));
     for (segment, _) in had {
         if bytes <= limits.bytes_max {
             return plan;

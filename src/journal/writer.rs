@@ -9,7 +9,7 @@ mod upkeep;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use start::{Settings, Start};
+pub use start::{JUMP, Settings, Start};
 
 use super::Seq;
 use super::catalog::{Catalog, SegmentInfo, tail_block};

@@ -277,7 +277,7 @@ impl Backend for View {
         let queued = self.hub.queue_command(command);
         Box::pin(async move {
             let (id, on_flash) = queued?;
-            on_flash.await.map_err(|NeverDurable| CommandRefusal::NoRoom)?;
+            on_flash.await.map_err(|_: NeverDurable| CommandRefusal::NoRoom)?;
             Ok(id)
         })
     }

@@ -44,6 +44,7 @@ pub async fn every_second(certificates: Arc<Certificates>, view: Arc<View>) {
         view.hub.heartbeats.beat(Loop::Timers);
         view.sample_rates();
         view.hub.expire_commands();
+        view.hub.end_late_waits();
         view.hub.send_results();
         match certificates.reload_if_changed() {
             Ok(false) => {}

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::bounds::{flood, small_site};
 use crate::central::{Session, Shared};
 use crate::ledger::Books;
+use crate::load::Object;
 use crate::support::{Site, eventually, response};
 
 fn message(site: &Site, name: &str) -> Value {
@@ -34,6 +35,13 @@ fn a_message_that_made_room_is_told_of_by_id_and_number_and_in_an_event() {
     assert_eq!(message(&site, &id)["state"], "waiting");
     flood(&site, &mut objects, 2 << 20, u64::MAX);
     eventually("it had to make room", || message(&site, &id)["state"] == "dropped");
+    let told = || {
+        let page = site.http().get("/v1/messages?kind=event&limit=1000").json();
+        let mut all = page["messages"].as_array().unwrap().clone();
+        all.retain(|event| event["payload"]["event"] == "messages_dropped");
+        all
+    };
+    eventually("the event is on flash", || !told().is_empty());
     for restarted in [false, true] {
         if restarted {
             site.kill();
@@ -59,9 +67,7 @@ fn a_message_that_made_room_is_told_of_by_id_and_number_and_in_an_event() {
         ran.err
     );
     // One event for each time that room was made, not for each message; all that are left add up.
-    let page = site.http().get("/v1/messages?kind=event&limit=1000").json();
-    let all = page["messages"].as_array().unwrap().iter();
-    let events: Vec<_> = all.filter(|event| event["payload"]["event"] == "messages_dropped").collect();
+    let events = told();
     let last = &events.last().unwrap()["payload"];
     assert_eq!((&last["event"], &last["to"]), (&json!("messages_dropped"), &json!("central")));
     assert_eq!(
@@ -114,4 +120,27 @@ fn a_queued_command_goes_last_and_is_told_of_when_it_had_to_go() {
     assert_eq!((event.as_str(), to.as_str()), ("dropped", "commands"));
     assert!(reason.starts_with("the journal was full"), "{reason}");
     assert_eq!(site.number("/queue/commands"), 0);
+}
+
+/// The archive cannot keep up at all: what has to go goes, and it is said how much of it is nowhere else.
+#[test]
+fn what_goes_before_it_is_archived_is_told() {
+    let site = Site::new();
+    site.set("time", "trust", "\"always\"");
+    site.set("journal", "max_size", "\"1MiB\"");
+    site.set("journal", "on_expiry", "\"archive\"");
+    // No folder can be made there.
+    std::fs::write(site.path("blocked"), b"").unwrap();
+    let blocked = site.path("blocked/archive");
+    site.set("journal", "archive_dir", &format!("{blocked:?}"));
+    let mut objects = [Object::new(&site, "pump-1")];
+    site.start();
+    objects[0].log_in(&site);
+    flood(&site, &mut objects, 2 << 20, u64::MAX);
+    let told = || site.http().get("/v1/messages?kind=event&limit=1000").json();
+    let is_it = |event: &Value| event["payload"]["event"] == "messages_unarchived";
+    eventually("it is told", || told()["messages"].as_array().unwrap().iter().any(is_it));
+    let events = told();
+    let event = events["messages"].as_array().unwrap().iter().find(|event| is_it(event)).unwrap();
+    assert!(event["payload"]["count"].as_u64() > Some(10), "{event}");
 }

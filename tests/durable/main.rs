@@ -9,6 +9,7 @@ mod support;
 
 mod bounds;
 mod central;
+mod damaged;
 mod faults;
 mod gone;
 mod kills;

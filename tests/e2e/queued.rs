@@ -135,3 +135,48 @@ fn tokens_sessions_and_waiting_calls_survive_a_kill() {
     object.send(&response(None, number, 0, b"done"));
     assert_eq!(central.response(), (9, 0, b"done".to_vec()));
 }
+
+/// Keys and groups that are changed while nothing runs: what was given for the old ones is over.
+#[test]
+fn a_key_or_group_changed_while_nothing_runs_ends_tokens_and_sessions() {
+    let site = Site::new();
+    site.append("[groups.Others]\n");
+    let devices = ["same", "rekeyed", "moved", "removed"].map(|name| site.device(name, "Devices"));
+    site.start();
+    let tokens = devices.map(|device| site.login_with_token(device).1);
+    eventually("all are kept", || site.number("/sessions/kept") == 4);
+    for token in tokens {
+        site.telemetry(token, Format::Utf8, b"before");
+    }
+    eventually("all tokens are valid", || site.number("/books/received") == 4);
+    site.kill();
+    let mut list: Value = serde_json::from_str(&site.read("state/acl.json")).unwrap();
+    list["rekeyed"]["AuthKey"] = list["same"]["AuthKey"].clone();
+    list["moved"]["GroupName"] = json!("Others");
+    list.as_object_mut().unwrap().remove("removed");
+    site.write_acl(&list);
+    // What is zero is left out.
+    let wrong_tokens = || site.status()["refusals"]["telemetry.wrong_token"].as_u64().unwrap_or(0);
+    for _ in 0..2 {
+        site.start();
+        assert_eq!(site.number("/sessions/kept"), 1, "only that of whom nothing was changed");
+        let before = (site.number("/books/received"), wrong_tokens());
+        for token in tokens {
+            site.telemetry(token, Format::Utf8, b"after");
+        }
+        eventually("one token is valid", || {
+            (site.number("/books/received"), wrong_tokens()) == (before.0 + 1, before.1 + 3)
+        });
+        site.kill();
+    }
+    // The central's key is looked at, too.
+    site.start();
+    drop(site.login(site.central()));
+    eventually("its session is kept", || site.status()["sessions"]["central"] == false);
+    site.stop();
+    assert!(!site.log().contains("event=rights_changed count=1"));
+    let key = iotsocketd::hub::access_file::key_to_hex(&site.stranger("x").key);
+    std::fs::write(site.path("central.key"), key + "\n").unwrap();
+    site.start();
+    assert!(site.log().contains("event=rights_changed count=1"), "{}", site.log());
+}

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use crate::list::Mutant;
 
-/// The test that has to fail.
+/// The crash harness, and the journal's own tests, over a medium that fails where it is told to: one of them has to fail.
 const HARNESS: &str = "journal_crash";
+const TESTS: [&[&str]; 2] = [&["--test", HARNESS], &["--lib"]];
 /// The journal's layer and what it may import.
 const MODULES: [&str; 4] = ["journal", "limits", "net", "wire"];
 
@@ -57,9 +58,7 @@ impl Scratch {
                 copy(&package.join("src").join(&name), &root.join("src").join(&name));
             }
         }
-        for part in
-            ["tests/support", &format!("tests/{HARNESS}"), &format!("tests/{HARNESS}.rs"), "Cargo.lock"]
-        {
+        for part in ["tests/support", "tests/fixtures", &format!("tests/{HARNESS}"), "Cargo.lock"] {
             copy(&package.join(part), &root.join(part));
         }
         let modules: String = MODULES.iter().map(|module| format!("pub mod {module};\n")).collect();
@@ -79,9 +78,20 @@ impl Scratch {
         outcome
     }
 
-    /// Builds the harness and runs it.
+    /// Runs the tests until one fails.
     pub fn run(&self, max: Duration) -> Outcome {
-        let program = match self.build() {
+        for test in TESTS {
+            match self.run_one(test, max) {
+                Outcome::Passed => {}
+                other => return other,
+            }
+        }
+        Outcome::Passed
+    }
+
+    /// Builds a test and runs it.
+    fn run_one(&self, test: &[&str], max: Duration) -> Outcome {
+        let program = match self.build(test) {
             Ok(program) => program,
             Err(errors) => return Outcome::NotBuilt(errors),
         };
@@ -110,16 +120,16 @@ impl Scratch {
         outcome
     }
 
-    /// The harness's program, or what the compiler says.
-    fn build(&self) -> Result<PathBuf, String> {
+    /// The test's program, or what the compiler says.
+    fn build(&self, test: &[&str]) -> Result<PathBuf, String> {
         let mut command = Command::new(env!("CARGO"));
         command.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target).stdin(Stdio::null());
         // Only for the copy itself: what it depends on is taken as it was built for the package.
         command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1");
-        command.args(["test", "--offline", "--no-run", "--test", HARNESS]);
+        command.args(["test", "--offline", "--no-run"]).args(test);
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
-        // The last line is `  Executable tests/NAME (PATH)`.
+        // The last line is `  Executable NAME (PATH)`.
         let program =
             said.lines().last().and_then(|line| line.trim_end().strip_suffix(')')?.rsplit_once('('));
         match program {

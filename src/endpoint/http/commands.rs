@@ -60,8 +60,8 @@ pub(super) fn reply(queued: Result<MessageId, CommandRefusal>) -> Result<Reply, 
             Err(ApiError::new(Cause::Content, 409, sentence))
         }
         Err(CommandRefusal::NoRoom) => {
-            let sentence =
-                "no more commands are taken now: too many wait, or the journal is full or read-only";
+            let sentence = "no more commands are taken now: too many wait, or the journal is full, slow or read-only; send it \
+                 again later, under an Idempotency-Key lest it is taken twice";
             Err(ApiError::new(Cause::Storage, 503, sentence).with_header("retry-after", "5"))
         }
     }

@@ -295,3 +295,26 @@ fn what_is_not_its_own_is_left_alone() {
     assert_eq!(folder.bytes(&files[0]), before);
     assert_eq!(folder.bytes(&manifest).len(), 10);
 }
+
+/// A segment with messages of several groups or days is held until the last of their files is there.
+#[test]
+fn a_segment_is_held_until_all_of_it_is_archived() {
+    let (rig, folder) = (world(), Memory::default());
+    let mut work = Work::open(&rig, &folder, &everything(), 100).unwrap();
+    let (mut checked, mut there) = (0, BTreeMap::new());
+    loop {
+        let held = work.archiver.held(&work.catalog, &work.policy);
+        for segment in work.catalog.segments.iter().filter(|segment| !held.contains(&segment.number())) {
+            let summary = &segment.summary;
+            let missing = (summary.first_seq..summary.next_seq).find(|seq| !there.contains_key(seq));
+            assert_eq!(missing, None, "segment {} may go", segment.number());
+            checked += 1;
+        }
+        match work.step().unwrap() {
+            Step::Idle => break,
+            Step::Working => {}
+            Step::Done { .. } => there = lines(&folder),
+        }
+    }
+    assert!(checked > 0);
+}

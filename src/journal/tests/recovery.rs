@@ -394,3 +394,69 @@ fn a_journal_of_version_1_is_read_and_gone_on_with() {
         rig = Rig::open(&rig.medium.copy());
     }
 }
+
+/// What an earlier segment left in the blocks of a later one is not believed, wherever it lies.
+#[test]
+fn batches_of_another_segment_are_not_believed() {
+    let medium = Memory::default();
+    let mut rig = Rig::open(&medium);
+    rig.fill(30, 5);
+    let catalog = rig.writer.catalog();
+    let (first, last) = (catalog.segments[0].clone(), catalog.segments.last().unwrap().clone());
+    let start = DATA_START as usize;
+    let old = medium.bytes(&first.name())[start..first.end.offset as usize].to_vec();
+    medium.damage(&last.name(), |bytes| bytes[start..start + old.len()].copy_from_slice(&old));
+    let mut rig = Rig::open(&medium.copy());
+    let stored = rig.stored();
+    assert!(stored.is_sorted_by(|a, b| a < b), "{stored:?}");
+    assert!(stored.len() as u64 >= last.header.first_seq - 1);
+    // Behind the end, in place of what was never written.
+    let medium = Memory::default();
+    let mut rig = Rig::open(&medium);
+    rig.fill(20, 5);
+    let catalog = rig.writer.catalog();
+    let (first, last) = (catalog.segments[0].clone(), catalog.segments.last().unwrap().clone());
+    let (all, end) = (rig.stored(), last.end.offset as usize);
+    let old = medium.bytes(&first.name());
+    let len = last.file_len as usize - TAIL_LEN - end;
+    let piece: Vec<u8> = old.iter().skip(end).take(len).copied().collect();
+    medium.damage(&last.name(), |bytes| bytes[end..end + piece.len()].copy_from_slice(&piece));
+    assert_eq!(Rig::open(&medium.copy()).stored(), all);
+}
+
+/// The newest segment cannot be read at a start, and can at the next: what is in it comes back.
+#[test]
+fn what_could_not_be_read_comes_back() {
+    let medium = Memory::default();
+    let mut rig = Rig::open(&medium);
+    rig.fill(30, 5);
+    let (all, count) = (rig.stored(), rig.writer.catalog().segments.len());
+    // As often as it is tried.
+    (0..3).for_each(|attempt| medium.fail(Operation::Open, count - 1 + attempt));
+    let mut rig = Rig::open(&medium);
+    assert!(rig.report.state_incomplete && rig.report.set_aside.len() == 1, "{:?}", rig.report);
+    assert!(rig.stored().len() < all.len());
+    medium.heal();
+    rig.fill(1, 2);
+    rig.writer.upkeep().unwrap();
+    let mut rig = Rig::open(&medium);
+    let stored = rig.stored();
+    assert_eq!(stored[..all.len()], all);
+    assert_eq!(stored.len(), all.len() + 2);
+}
+
+/// While the last batch could not be written again its segment stays as it is: a footer would lie on it.
+#[test]
+fn the_last_batch_is_not_sealed_over() {
+    let medium = Memory::default();
+    let mut rig = Rig::open(&medium);
+    rig.fill(5, 3);
+    let all = rig.stored();
+    let full = medium.copy();
+    full.set_full(true);
+    let mut rig = Rig::open(&full);
+    assert_eq!(rig.writer.upkeep(), Err(JournalError::Full));
+    assert_eq!(rig.stored(), all);
+    full.set_full(false);
+    assert_eq!(Rig::open(&full.copy()).stored(), all);
+}

@@ -14,7 +14,7 @@ use crate::journal::stamp::{JournalId, Stamp};
 use crate::journal::state::Small;
 
 /// Numbers that are left out where numbers may have been given away that are not known here.
-const JUMP: u64 = 1 << 20;
+pub const JUMP: u64 = 1 << 20;
 
 /// What the journal is opened with.
 #[derive(Debug, Clone)]

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::Shared;
 use crate::hub::lock;
+use crate::journal::Seq;
 use crate::journal::archive::{Archiver, Policy, Step};
 use crate::journal::catalog::Catalog;
 use crate::journal::reader::Reader;
@@ -61,6 +62,26 @@ impl Archive {
             *held = wanted;
             lock(&self.whole).clear();
         }
+    }
+
+    /// How many messages of these segments are to be archived and are not, and their first and last number.
+    pub fn missing(&self, catalog: &Catalog, going: &[u64], held: &BTreeSet<u64>) -> Option<(u64, Seq, Seq)> {
+        let policy = lock(&self.wanted).policy.clone();
+        let segments = catalog
+            .segments
+            .iter()
+            .filter(|segment| going.contains(&segment.number()) && held.contains(&segment.number()));
+        let mut missing: Option<(u64, Seq, Seq)> = None;
+        for segment in segments {
+            let counts = segment.summary.groups.iter().filter(|count| policy.takes(count.group));
+            let count: u64 = counts.map(|count| count.messages).sum();
+            let (first, last) = (segment.summary.first_seq, segment.summary.next_seq.saturating_sub(1));
+            let (before, from, to) = missing.unwrap_or((0, first, last));
+            if count > 0 {
+                missing = Some((before + count, from.min(first), to.max(last)));
+            }
+        }
+        missing
     }
 
     /// Segments that may not be deleted for their age yet.

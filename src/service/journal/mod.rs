@@ -8,6 +8,7 @@ mod audit;
 mod before;
 mod bell;
 mod clock;
+mod damage;
 mod history;
 mod linked;
 mod networks;
@@ -37,8 +38,8 @@ use crate::hub::{Hub, Keeper, Keeping, Urgency, lock};
 use crate::journal::catalog::Catalog;
 use crate::journal::front::{Bounds, Front};
 use crate::journal::reader::{Query, Reader};
-use crate::journal::record::{Kind, Message};
-use crate::journal::recovery::Report;
+use crate::journal::record::Kind;
+use crate::journal::recovery::{Damage, Report};
 use crate::journal::retention::Limits;
 use crate::journal::stamp::Stamp;
 use crate::journal::state::Small;
@@ -52,6 +53,7 @@ use archiving::{Archive, Archiving};
 use bell::Bell;
 use clock::WallClock;
 pub use clock::boot_id;
+use damage::Noticed;
 pub use history::Records;
 pub use networks::Networks;
 use seen::{Newest, Seen};
@@ -100,6 +102,8 @@ struct Shared {
     limits: Mutex<Limits>,
     health: Mutex<Health>,
     hub: OnceLock<Weak<Hub>>,
+    /// Damage that was found.
+    noticed: Arc<Noticed>,
     /// The books are held against the journal at the moment.
     is_audited: AtomicBool,
     /// What partner networks brought before the start is known to the hub, or read for it.
@@ -153,6 +157,7 @@ impl Opened {
             limits: Mutex::new(limits(config)),
             health: Mutex::new(Health { found_damaged: report.is_loss(), ..Health::default() }),
             hub: OnceLock::new(),
+            noticed: Arc::default(),
             is_audited: AtomicBool::new(false),
             looks_back: AtomicBool::new(false),
             is_remapping: AtomicBool::new(false),
@@ -165,6 +170,11 @@ impl Opened {
             newest,
             folder,
         });
+        shared.noticed.notice(&report.damaged);
+        if !report.missing.is_empty() || !report.set_aside.is_empty() {
+            // What is missing is found between the others.
+            shared.noticed.notice(&[Damage { segment: 0, from: 0, to: 0 }]);
+        }
         Ok(Self { small: writer.small_with_carry(), writer, report, shared })
     }
 
@@ -281,11 +291,11 @@ impl Keeper for Shared {
     fn read(&self, from: Seq, below: Seq) {
         let Some(hub) = self.hub.get().cloned() else { return };
         *lock(&self.wanted) = Some((from, below));
-        let wanted = Arc::clone(&self.wanted);
+        let (wanted, noticed) = (Arc::clone(&self.wanted), Arc::clone(&self.noticed));
         // No room: one that waits there already takes what is wanted now.
         let _queued = self.refill.ask(move |reader, seen| {
             let Some((from, below)) = lock(&wanted).take() else { return };
-            let (page, to) = read_page(reader, seen, from, below);
+            let (page, to) = read_page(reader, seen, from, below, &noticed);
             if let Some(hub) = hub.upgrade() {
                 hub.give(from, page, to);
             }
@@ -301,18 +311,13 @@ impl Keeper for Shared {
             let wanted = std::mem::take(&mut *lock(&commands));
             for (uid, seq) in wanted {
                 let Some(hub) = hub.upgrade() else { return };
-                let query = Query { below: seq.saturating_add(1), limit: 1, ..Query::from(seq) };
-                match reader
-                    .read(&seen.catalog, &query)
-                    .map(|page| (page.messages.into_iter().next(), page.damaged))
-                {
-                    Ok((Some(stored), _)) => {
-                        let Message { format, payload, .. } = stored.message;
-                        hub.give_command(uid, seq, Some((format, payload.into_owned())));
-                    }
-                    Ok((None, damaged)) if damaged.is_empty() => hub.lose_command(seq),
-                    Ok((None, _)) | Err(_) => hub.give_command(uid, seq, None),
+                let asked = reader.get(&seen.catalog, seq).ok().flatten();
+                if asked.is_none() && !seen.catalog.may_have(seq) {
+                    hub.lose_command(seq);
+                    continue;
                 }
+                let asked = asked.map(|stored| (stored.message.format, stored.message.payload.into_owned()));
+                hub.give_command(uid, seq, asked);
             }
         });
     }
@@ -330,7 +335,13 @@ impl Keeper for Shared {
 
 /// The central's messages from here, and up to where that is all; nothing and nowhere, after a pause, if the medium
 /// cannot be read.
-fn read_page(reader: &mut Reader<Disk>, seen: &Seen, from: Seq, below: Seq) -> (VecDeque<Stored>, Seq) {
+fn read_page(
+    reader: &mut Reader<Disk>,
+    seen: &Seen,
+    from: Seq,
+    below: Seq,
+    noticed: &Noticed,
+) -> (VecDeque<Stored>, Seq) {
     let query = Query {
         below,
         kinds: vec![Kind::Telemetry],
@@ -339,7 +350,10 @@ fn read_page(reader: &mut Reader<Disk>, seen: &Seen, from: Seq, below: Seq) -> (
         ..Query::from(from)
     };
     match reader.read(&seen.catalog, &query) {
-        Ok(page) => (page.messages.into(), page.next.unwrap_or(below.min(seen.catalog.next_seq))),
+        Ok(page) => {
+            noticed.notice(&page.damaged);
+            (page.messages.into(), page.next.unwrap_or(below.min(seen.catalog.next_seq)))
+        }
         Err(error) => {
             log::error!("event=journal_unreadable error={}", Quoted(error));
             std::thread::sleep(READ_PAUSE);

@@ -106,7 +106,7 @@ fn remap(shared: &Shared, source: &Source) -> Result<Remapped, RemapError> {
             }
         }
         let on_flash = smol::block_on(hub.all_recorded());
-        on_flash.map_err(|_| RemapError::Intake(IntakeError::ReadOnly))?;
+        on_flash.map_err(|never| RemapError::Intake(never.into()))?;
     }
     hub.looked_through(&source.name, &left);
     let Remapped { mapped, remaining, .. } = told;
@@ -160,7 +160,7 @@ fn release(
     if released == Err(IntakeError::Busy) {
         // Flash is slower than this: one pause is enough, since nothing else is as fast.
         let on_flash = smol::block_on(hub.all_recorded());
-        on_flash.map_err(|_| RemapError::Intake(IntakeError::ReadOnly))?;
+        on_flash.map_err(|never| RemapError::Intake(never.into()))?;
         released = hub.release(&in_quarantine, outcome());
     }
     Ok((released.map_err(RemapError::Intake)?, Some(kept.shape)))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::audit::{self, AUDIT_INTERVAL};
+use super::audit;
 use super::bell::Call;
 use super::seen::Seen;
 use super::{Shared, lock};
@@ -78,9 +78,8 @@ impl Thread {
         let mut next_look = Instant::now() + self.look_interval();
         let mut next_audit = Instant::now();
         loop {
-            if next_audit <= Instant::now() {
-                audit::start(&self.writer, &self.shared);
-                next_audit = Instant::now() + AUDIT_INTERVAL;
+            if self.look_at_damage() || next_audit <= Instant::now() {
+                next_audit = Instant::now() + audit::start(&self.writer, &self.shared);
             }
             self.hub.heartbeats.beat(Loop::Journal);
             let now = Instant::now();
@@ -229,6 +228,7 @@ impl Thread {
         for segment in catalog.segments.iter().filter(|segment| plan.segments.contains(&segment.number())) {
             self.write_off(segment, &plan);
         }
+        let unarchived = self.shared.archive.missing(&catalog, &plan.segments, &limits.held);
         let progress = self.hub.take_progress(on_flash);
         // What is lost is in the books by the same batch that lets go of it.
         let dropped = self.written_off.iter().chain(&progress).cloned().collect();
@@ -248,6 +248,34 @@ impl Thread {
         self.written_off.clear();
         self.shared.newest.publish(Seen::of(&self.writer));
         self.untold.drain(..).for_each(|told| self.hub.tell_gone(&told));
+        if let Some((count, first, last)) = unarchived {
+            log::warn!("event=messages_unarchived count={count} first={first} last={last}");
+            self.hub.tell_unarchived(count, first, last);
+        }
+        true
+    }
+
+    /// Records what damage has taken; whether something was found. Not while a batch with progress is under way.
+    fn look_at_damage(&mut self) -> bool {
+        let now = self.shared.clock.stamp();
+        let on_flash = self.writer.catalog().next_seq;
+        let Some((mut records, told)) = self.shared.noticed.take(&mut self.writer, &self.hub, now) else {
+            return false;
+        };
+        lock(&self.shared.health).found_damaged = true;
+        let progress = self.hub.take_progress(on_flash);
+        records.extend(progress.iter().cloned());
+        if records.is_empty() {
+            return true;
+        }
+        if let Err(error) = self.writer.note(now, &records) {
+            // It is found again at the next start.
+            self.hub.take_back(&progress);
+            log::warn!("event=journal_damage_not_recorded error={}", Quoted(error));
+            return false;
+        }
+        self.shared.newest.publish(Seen::of(&self.writer));
+        told.iter().for_each(|told| self.hub.tell_gone(told));
         true
     }
 
