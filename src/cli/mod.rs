@@ -4,6 +4,7 @@
 //! Exit: 0 on success, 1 on failure with one sentence on stderr, 2 on wrong usage. Only `output` prints.
 
 mod arguments;
+mod audit;
 mod backup;
 mod check;
 mod demo;
@@ -81,6 +82,7 @@ const COMMANDS: &[Command] = &[
     },
     Command { name: "remap", summary: remap::SUMMARY, help: remap::HELP, run: remap::run },
     Command { name: "export", summary: export::SUMMARY, help: export::HELP, run: export::run },
+    Command { name: "audit", summary: audit::SUMMARY, help: audit::HELP, run: audit::run },
     Command { name: "backup", summary: backup::SUMMARY, help: backup::HELP, run: backup::run },
     Command {
         name: "verify",

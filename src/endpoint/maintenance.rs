@@ -156,6 +156,7 @@ impl Maintenance {
                 while !is_ending.load(Ordering::Relaxed) {
                     match server.recv() {
                         Ok(request) if request.url() == COPY_PATH => {
+                            api.audit_operator("GET", COPY_PATH);
                             want_copy(request, &copy_requests, &is_copying);
                         }
                         Ok(request) => answer(&api, request, &questions, &errands),

@@ -10,6 +10,10 @@ use super::{Hub, lock};
 use crate::router::access::{AccessList, AccessRefusal};
 use crate::wire::{ACL_ITEM_LEN, AclItem, GroupName};
 
+/// Ways on which a list comes, for the audit log.
+const FILE: &str = "file";
+const TCP: &str = "tcp";
+
 /// Why a list did not take effect. The one in force stays.
 #[derive(Debug)]
 pub enum ReplaceError {
@@ -59,7 +63,7 @@ impl NextFile<'_> {
         *lock(&self.keeper.seen) = self.seen;
         *lock(&self.keeper.path) = self.path;
         if self.keeper.hub.with_router(|router| *router.access() != self.list) {
-            self.keeper.hub.replace_access(self.list);
+            self.keeper.hub.replace_access(self.list, FILE);
         }
     }
 }
@@ -95,11 +99,11 @@ impl AccessKeeper {
             .enumerate()
             .map(|(index, item)| AclItem::decode(item).map_err(|_| ReplaceError::NotUtf8(index)))
             .collect();
-        self.replace(decoded?).await
+        self.replace(decoded?, TCP).await
     }
 
-    /// Takes a list; when this returns it is on disk and in force. The number of objects in it.
-    pub async fn replace(&self, items: Vec<AclItem>) -> Result<usize, ReplaceError> {
+    /// Takes a list that came this way; when this returns it is on disk and in force. The number of objects in it.
+    pub async fn replace(&self, items: Vec<AclItem>, by: &str) -> Result<usize, ReplaceError> {
         let _turn = self.turn.lock().await;
         let groups = self.groups();
         let known = |group: &GroupName| groups.contains(group);
@@ -113,7 +117,7 @@ impl AccessKeeper {
         let list = stored.map_err(ReplaceError::Storage)?;
         *lock(&self.seen) = seen;
         let count = list.len();
-        self.hub.replace_access(list);
+        self.hub.replace_access(list, by);
         // What ended with the old list must not come back with a restart. A journal that takes nothing keeps nobody out.
         let _never = self.hub.all_recorded().await;
         Ok(count)
@@ -137,7 +141,7 @@ impl AccessKeeper {
         if self.hub.with_router(|router| *router.access() == list) {
             return Ok(None);
         }
-        self.hub.replace_access(list);
+        self.hub.replace_access(list, FILE);
         let _never = self.hub.all_recorded().await;
         Ok(Some(count))
     }
@@ -191,7 +195,7 @@ mod tests {
         let item = AclItem { group, uid: Uid::parse("pump").unwrap(), key: AuthKey([7; KEY_LEN]) };
 
         let next = keeper.read_next(&path, |known| *known == group).unwrap();
-        let mut replaced = pin!(keeper.replace(vec![item]));
+        let mut replaced = pin!(keeper.replace(vec![item], TCP));
         assert!(block_on(poll_once(&mut replaced)).is_none(), "its turn is to come");
         next.put_in_force();
         assert_eq!(block_on(replaced).unwrap(), 1);

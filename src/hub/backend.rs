@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::CallAnswer;
 use super::access_keeper::ReplaceError;
+use super::auditing::Deed;
 use super::commands::{CommandRefusal, NewCommand};
 use super::durable::NeverDurable;
 use super::heartbeats::Heartbeats;
@@ -36,6 +37,8 @@ pub trait Backend: Send + Sync + 'static {
     fn object(&self, uid: Uid) -> Option<ObjectView>;
     /// What the concentrator is doing.
     fn status(&self) -> Status;
+    /// Records in the audit log what was done.
+    fn audit(&self, deed: Deed<'_>);
     /// Whether it takes work; if not, one word why.
     fn ready(&self) -> Result<(), &'static str>;
     /// What subscribers never took.

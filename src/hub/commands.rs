@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
+use super::auditing::{Deed, What};
 use super::durable::NeverDurable;
 use super::{CallAnswer, Hub, Lost, Turn};
 use crate::delivery::commands::{self, Commands, Ended, Known, New, Once, Outcome};
@@ -31,6 +32,8 @@ pub struct NewCommand {
     pub deadline: Option<Duration>,
     /// Takes the place of commands of the same name that were not sent yet.
     pub supersedes: Option<String>,
+    /// Who sends it: the name of an API key.
+    pub by: String,
     /// Under which key of its sender it is sent.
     pub once: Option<Once>,
 }
@@ -154,7 +157,7 @@ impl Hub {
 
 impl Turn<'_> {
     fn queue_command(&mut self, new: NewCommand) -> Result<MessageId, CommandRefusal> {
-        let NewCommand { uid, format, payload, deadline, supersedes, once } = new;
+        let NewCommand { uid, format, payload, deadline, supersedes, by, once } = new;
         let core = &mut *self.core;
         let now = core.log.stamp();
         let journal = core.log.front.journal();
@@ -189,9 +192,12 @@ impl Turn<'_> {
         let new = New { uid, once, now_us: at_us, deadline_us, supersedes };
         let (records, ended) = core.desk.commands.accept(seq, new);
         self.note_commands(records, ended);
+        let id = MessageId::new(at_us, seq, journal);
+        let detail = format!("id {id}");
+        self.audit(Deed { who: &by, uid: Some(uid), ..Deed::own(What::Command, &detail) });
         let core = &mut *self.core;
         core.desk.starts.push_back((core.log.front.newest(), uid));
-        Ok(MessageId::new(at_us, seq, journal))
+        Ok(id)
     }
 
     /// Records up to this place are on flash: objects that are there get what was queued for them.

@@ -7,6 +7,7 @@
 pub mod access_file;
 pub mod access_keeper;
 pub mod alerts;
+pub mod auditing;
 pub mod backend;
 pub mod commands;
 mod dispatch;
@@ -90,6 +91,7 @@ struct Core {
     connections: HashMap<ConnectionId, Arc<Outbox>>,
     slots: HashMap<Ticket, Arc<Slot>>,
     seen: seen::Seen,
+    auditing: auditing::Auditing,
     ingest: ingesting::IngestDesk,
     weak_objects: WeakObjects,
     last_id: u64,
@@ -154,6 +156,7 @@ impl Hub {
                 connections: HashMap::new(),
                 slots: HashMap::new(),
                 seen: seen::Seen::default(),
+                auditing: auditing::Auditing::new(small.audit()),
                 ingest: ingesting::IngestDesk::default(),
                 last_id: 0,
                 timer_armed: None,
@@ -209,12 +212,15 @@ impl Hub {
         turn.handle(Command::HttpAbandoned { ticket });
     }
 
-    /// Puts a new access list in force. It is on disk already.
-    pub fn replace_access(&self, list: AccessList) {
+    /// Puts a new access list in force, which came this way. It is on disk already.
+    pub fn replace_access(&self, list: AccessList, by: &str) {
         let weak_objects = list.weak_objects();
         let mut turn = self.turn(Instant::now());
         turn.core.weak_objects = weak_objects;
+        let (before, after) = (turn.core.router.access().len(), list.len());
         turn.handle(Command::ReplaceAccess(list));
+        let detail = format!("{before} objects before, {after} after");
+        turn.audit(auditing::Deed { who: by, ..auditing::Deed::own(auditing::What::AccessList, &detail) });
         let Core { router, seen, .. } = &mut *turn.core;
         seen.retain(|uid| router.access().get(&uid).is_some());
     }

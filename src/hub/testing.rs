@@ -51,6 +51,12 @@ fn keeping(small: &Small) -> Keeping<'_> {
     Keeping { front: front(), small, keeper: Arc::new(Nobody), durable_only: false }
 }
 
+/// The same on a journal that takes everything, which nobody commits.
+pub fn hub_that_records(settings: Settings, access: AccessList) -> Arc<Hub> {
+    let small = Small::default();
+    Hub::new(settings, access, keeping(&small), false, false)
+}
+
 /// A hub with nobody connected and no webhooks.
 pub fn hub(settings: Settings, access: AccessList) -> Arc<Hub> {
     let small = Small::default();

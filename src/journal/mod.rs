@@ -13,6 +13,7 @@ pub mod archive;
 pub mod audit;
 pub mod backup;
 pub mod catalog;
+pub mod chain;
 mod codec;
 pub mod dead;
 pub mod error;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Seq;
+use super::chain::Link;
 use super::dead::DeadLetters;
 use super::ranges::Ranges;
 use super::record::{Cause, Gone, Kind, Record, RightsDigest, SessionRecord, State};
@@ -144,6 +145,8 @@ struct More {
     rights: BTreeMap<Name, RightsDigest>,
     /// What the program keeps for itself, by name.
     kept: BTreeMap<String, Vec<u8>>,
+    /// Where the chain of audit records is.
+    audit: Link,
 }
 
 /// What a snapshot holds; a changed [`Small`] is a variant more.
@@ -196,11 +199,17 @@ impl Small {
         Some(small)
     }
 
-    /// Takes up one record. A message changes only the count of what was received.
+    /// Takes up one record. A message changes only the count of what was received, and the chain of
+    /// audit records.
     pub fn apply(&mut self, record: Record<'_>) {
         match record {
             Record::Message(message) => {
                 *self.received.entry((message.group.to_wire(), message.kind)).or_default() += 1;
+                if message.kind == Kind::Audit
+                    && let Some(link) = Link::stated(&message.payload)
+                {
+                    self.more.audit = link;
+                }
             }
             Record::Cursor { destination, up_to, holes } => {
                 self.cursors.insert(destination, CursorState { up_to, holes });
@@ -345,6 +354,11 @@ impl Small {
         self.behind.remove(name);
         self.dead.remove(name);
         self.tallies.retain(|(_, destination, _), _| destination != name);
+    }
+
+    /// Where the chain of audit records is.
+    pub fn audit(&self) -> Link {
+        self.more.audit
     }
 
     /// Forgets all tokens: which of them ended is not known.

@@ -47,7 +47,8 @@ impl<M: Medium> Reader<M> {
         self.scan_notes(catalog, segment, wanted)
     }
 
-    fn snapshot(&mut self, segment: &SegmentInfo) -> Result<Option<Small>, JournalError> {
+    /// What all before this segment add up to; `None`: that cannot be read.
+    pub fn snapshot(&mut self, segment: &SegmentInfo) -> Result<Option<Small>, JournalError> {
         let file = self.medium().open(&segment.name())?;
         let mut scanner = Scanner::new(file, segment.header.epoch, DATA_START, segment.end.offset);
         let found = scanner.next(self.medium()).map(|found| {

@@ -38,6 +38,7 @@ use crate::endpoint::tls::Certificates;
 use crate::endpoint::udp::UdpServer;
 use crate::endpoint::webhook::Webhooks;
 use crate::hub::access_keeper::AccessKeeper;
+use crate::hub::auditing::{Deed, What};
 use crate::hub::backend::Backend;
 use crate::hub::file_stamp::stamp;
 use crate::hub::heartbeats::Loop;
@@ -186,6 +187,8 @@ impl Service {
         view.set_nightly(&nightly);
         let maintenance = Maintenance::start(&config.maintenance.socket, Arc::clone(&api), Some(copies))
             .map_err(|error| error.to_string())?;
+        let version = concat!("version ", env!("CARGO_PKG_VERSION"));
+        view.hub.audit(Deed::own(What::Started, version));
         let lookout = Lookout::start(Arc::clone(&view), &config)?;
         let blackbox = BlackBox::start(Arc::clone(&view), Arc::clone(&journal), &config.state_dir)?;
         let (stop, stopped) = smol::channel::bounded(1);
@@ -271,6 +274,10 @@ impl Service {
         lock(&self.server).set_limits(settings::api_limits(&config));
         view.set_facts(&config);
         self.lookout.reconfigure(&config);
+        let changed = config::changes::changes(&current, &config);
+        if !changed.is_empty() {
+            view.hub.audit(Deed::own(What::Configuration, &changed.join(", ")));
+        }
         *current = config;
         Ok(needs_restart)
     }
@@ -296,6 +303,8 @@ impl Service {
         drop(self.nightly);
         drop(self.lookout);
         drop(self.blackbox);
+        hub.audit(Deed::own(What::Stopped, ""));
+        hub.tick_audit(true);
         self.journal.stop();
         self.stop.close();
         for thread in lock(&self.threads).drain(..) {

@@ -21,6 +21,7 @@ use crate::endpoint::udp::UdpServer;
 use crate::endpoint::webhook::{Counters, Failing, WebhookCounters, Webhooks};
 use crate::hub::access_keeper::{AccessKeeper, ReplaceError};
 use crate::hub::alerts::{Up, Weight};
+use crate::hub::auditing::Deed;
 use crate::hub::backend::{Backend, DeadLetterList, ObjectView, Pending, Presence, Steered};
 use crate::hub::commands::{CommandRefusal, NewCommand};
 use crate::hub::durable::NeverDurable;
@@ -289,7 +290,7 @@ impl Backend for View {
     fn replace_access(&self, items: Vec<AclItem>) -> Pending<Result<(), ReplaceError>> {
         let access = Arc::clone(&self.access);
         Box::pin(async move {
-            let count = access.replace(items).await?;
+            let count = access.replace(items, "https").await?;
             log::info!("event=access_list_replaced via=https objects={count}");
             Ok(())
         })
@@ -349,6 +350,10 @@ impl Backend for View {
         });
         self.add_what_needs_no_lock(&mut status, &webhooks);
         status
+    }
+
+    fn audit(&self, deed: Deed<'_>) {
+        self.hub.audit(deed);
     }
 
     fn ready(&self) -> Result<(), &'static str> {

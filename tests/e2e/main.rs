@@ -9,6 +9,7 @@ mod support;
 
 mod access;
 mod alerts;
+mod audit;
 mod bad_ingest;
 mod bad_input;
 mod ingest;

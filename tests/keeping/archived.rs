@@ -13,7 +13,7 @@ use crate::support::{Site, eventually};
 /// Bytes of a message here: a small journal's segments turn over soon.
 const PAYLOAD: usize = 2_000;
 
-/// The numbers of all messages in the archive's folder, each from a file that has its manifest.
+/// The numbers of all telemetry in the archive's folder, each from a file that has its manifest.
 fn archived(site: &Site) -> BTreeSet<u64> {
     let mut seqs = BTreeSet::new();
     let Ok(entries) = fs::read_dir(site.path("state/archive")) else { return seqs };
@@ -28,6 +28,9 @@ fn archived(site: &Site) -> BTreeSet<u64> {
         MultiGzDecoder::new(fs::File::open(file).unwrap()).read_to_string(&mut text).unwrap();
         for line in text.lines() {
             let message: Value = serde_json::from_str(line).unwrap();
+            if message["kind"] != "telemetry" {
+                continue;
+            }
             assert_eq!(message["uid"], "pump-1");
             assert!(seqs.insert(message["seq"].as_u64().unwrap()), "twice: {line}");
         }

@@ -63,7 +63,7 @@ fn a_missed_night_is_made_good_proven_and_told() {
     eventually("there is a backup", || site.status()["backup"]["last"].is_string());
     let status = site.status();
     let file = status["backup"]["file"].as_str().unwrap();
-    assert_eq!(status["backup"]["messages"], 30);
+    assert!(status["backup"]["messages"].as_u64().unwrap() >= 30);
     assert!(status["backup"]["next"].is_string() && status["backup"]["error"].is_null());
     assert_eq!(backups(&site.path("state/backups")), [file]);
     assert!(file.starts_with("nightly-") && file.ends_with("Z.iotsbackup"), "{file}");

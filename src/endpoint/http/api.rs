@@ -203,6 +203,7 @@ impl Api {
         let settings = self.settings();
         let mut key = None;
         let outcome = self.judge_head(head, source, settings, &mut key);
+        self.audit(head, source, key.as_deref(), &outcome);
         Judgement { key, outcome }
     }
 
@@ -280,6 +281,7 @@ impl Api {
             Route::Object(uid) => self.object(uid, key).map(Decision::Reply),
             Route::Messages => Recall::page(head.query, key, settings.max_wait).map(Decision::Recall),
             Route::Events => Recall::events(head.query, key, settings.max_wait).map(Decision::Recall),
+            Route::Audit => Ok(Decision::Recall(Recall::audit(key))),
             Route::Message(id) => Recall::one(id, key).map(Decision::Recall),
             Route::Stream => {
                 Follow::new(head.query, head.last_event_id, key, &settings).map(Decision::Follow)
@@ -433,7 +435,11 @@ impl Api {
     /// object is no error here: a call to it is answered by code 0xA0.
     fn check_sees(&self, key: &ApiKey, uid: Uid) -> Result<(), ApiError> {
         let sees = key.groups.is_empty() || self.backend.group_of(uid).is_some_and(|group| key.sees(group));
-        if sees { Ok(()) } else { Err(unknown_object()) }
+        if sees {
+            return Ok(());
+        }
+        self.audit_unseen(key);
+        Err(unknown_object())
     }
 }
 

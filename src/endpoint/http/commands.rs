@@ -42,7 +42,7 @@ pub(super) fn read(body: &[u8], sender: &str, idempotency_key: Option<&str>) -> 
             supersedes.as_deref().unwrap_or_default().as_bytes(),
         ]),
     });
-    Ok(NewCommand { uid, format, payload, deadline, supersedes, once })
+    Ok(NewCommand { uid, format, payload, deadline, supersedes, by: sender.to_owned(), once })
 }
 
 /// What the sender hears once the command is on flash, or why it is not.

@@ -51,6 +51,8 @@ pub struct Recall {
 enum Ask {
     Page(MessageQuery),
     One(Which),
+    /// Whether the audit log is whole.
+    Audit,
 }
 
 /// A stream that is asked for.
@@ -89,6 +91,11 @@ impl Recall {
         Ok(Self { list: EVENTS, ..recall })
     }
 
+    /// The judgement of the audit log.
+    pub(super) fn audit(key: &Arc<ApiKey>) -> Self {
+        Self { ask: Ask::Audit, list: MESSAGES, key: Arc::clone(key), wait: Duration::ZERO }
+    }
+
     /// Whether it is for alerts and operator events.
     pub(super) fn is_of_events(&self) -> bool {
         self.list == EVENTS
@@ -98,6 +105,9 @@ impl Recall {
     pub fn local(target: &str) -> Result<Self, ApiError> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let key = Arc::new(ApiKey::unlimited("local", [0; 32]));
+        if path == "/v1/audit" {
+            return Ok(Self::audit(&key));
+        }
         match path.strip_prefix("/v1/messages").map(|rest| rest.strip_prefix('/').ok_or(rest)) {
             Some(Ok(id)) => Self::one(id, &key),
             Some(Err("")) => Self::page(query, &key, Duration::ZERO),
@@ -126,6 +136,10 @@ impl Recall {
     ) -> Result<Reply, ApiError> {
         let mut query = match self.ask {
             Ask::Page(query) => query,
+            Ask::Audit => {
+                let report = history.verify_audit().await.map_err(unreadable)?;
+                return Ok(Reply::json(200, &report));
+            }
             Ask::One(which) => {
                 let mut text = String::new();
                 // Of what is gone nobody knows the group: only who sees all may know of it.

@@ -11,6 +11,7 @@
 
 pub mod acts;
 pub mod api;
+mod audited;
 pub mod auth;
 mod body;
 mod commands;

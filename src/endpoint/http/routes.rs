@@ -26,6 +26,8 @@ pub(super) enum Route<'a> {
     Object(&'a str),
     Messages,
     Events,
+    /// Whether the audit log is whole.
+    Audit,
     /// The id, percent-encoded.
     Message(&'a str),
     Stream,
@@ -47,6 +49,7 @@ pub(super) fn find(path: &str) -> Option<Route<'_>> {
         "/v1/commands" => Some(Route::Post(BodyRoute::Command)),
         "/v1/objects" => Some(Route::Objects),
         "/v1/messages" => Some(Route::Messages),
+        "/v1/audit" => Some(Route::Audit),
         "/v1/events" => Some(Route::Events),
         "/v1/stream" => Some(Route::Stream),
         "/v1/status" => Some(Route::Status),
@@ -77,7 +80,7 @@ pub(super) fn find(path: &str) -> Option<Route<'_>> {
 
 /// Whether only a concentrator with a history has the route.
 pub(super) fn is_of_history(route: &Route<'_>) -> bool {
-    matches!(route, Route::Messages | Route::Events | Route::Message(_) | Route::Stream)
+    matches!(route, Route::Messages | Route::Events | Route::Audit | Route::Message(_) | Route::Stream)
 }
 
 /// Whether the route asks for no key.
@@ -97,7 +100,9 @@ pub(super) fn right(route: &Route<'_>) -> Option<Right> {
     match route {
         Route::Health | Route::Ready | Route::Console(_) => None,
         Route::Metrics | Route::Status | Route::Objects | Route::Object(_) => Some(Right::Read),
-        Route::Messages | Route::Events | Route::Message(_) | Route::Stream => Some(Right::Read),
+        Route::Messages | Route::Events | Route::Audit | Route::Message(_) | Route::Stream => {
+            Some(Right::Read)
+        }
         Route::Ingest(..) => Some(Right::Ingest),
         Route::Post(BodyRoute::Request | BodyRoute::Command) => Some(Right::Request),
         Route::Steering(SteeringRoute::List) => Some(Right::Read),

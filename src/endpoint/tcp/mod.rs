@@ -22,6 +22,7 @@ use super::admission::{Admission, Permit};
 use super::refusals::{Cause, Refusals};
 use super::tls::Certificates;
 use crate::hub::access_keeper::AccessKeeper;
+use crate::hub::auditing::{Deed, What};
 use crate::hub::{Hub, lock};
 use crate::logfmt::Quoted;
 use crate::net::{AllowFrom, canonical};
@@ -173,10 +174,17 @@ impl TcpServer {
         }
     }
 
+    /// Counts and records a connection that does not come to a session.
+    fn refuse(&self, cause: TcpCause, source: IpAddr, detail: &dyn std::fmt::Display) {
+        self.refusals.note(cause, &source, detail);
+        let detail = TcpCause::NAMES.get(cause.index()).copied().unwrap_or_default();
+        self.hub.audit(Deed { from: Some(source), ..Deed::own(What::Refused, detail) });
+    }
+
     fn admit(self: &Arc<Self>, io: Async<TcpStream>, peer: SocketAddr, executor: &Executor<'static>) {
         let source = canonical(peer.ip());
         if !lock(&self.settings).allow_from.allows(source) {
-            self.refusals.note(TcpCause::Source, &source, &"sessions.allow_from does not name it");
+            self.refuse(TcpCause::Source, source, &"sessions.allow_from does not name it");
             return;
         }
         match self.admission.enter(source, Instant::now()) {
@@ -186,7 +194,7 @@ impl TcpServer {
                 executor.spawn(Arc::clone(self).serve(io, source, permit)).detach();
             }
             Err(refusal) => {
-                self.refusals.note(TcpCause::Full, &source, &refusal);
+                self.refuse(TcpCause::Full, source, &refusal);
                 if self.turned_away.fetch_add(1, Ordering::Relaxed) < TURNED_AWAY_MAX {
                     executor.spawn(Arc::clone(self).turn_away(io)).detach();
                 } else {

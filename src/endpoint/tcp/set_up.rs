@@ -20,6 +20,7 @@ use super::{TcpCause, TcpServer, prepare, until};
 use crate::endpoint::admission::Permit;
 use crate::endpoint::stream::{Metered, Stream};
 use crate::hub::Hub;
+use crate::hub::auditing::{Deed, What};
 use crate::hub::outbox::{Outbox, Verdict};
 use crate::logfmt::Quoted;
 use crate::router::{Ending, Login, LoginRefusal, Origin};
@@ -79,11 +80,11 @@ impl TcpServer {
                 Some(live)
             }
             Some(Err(NoSession::Cause(cause, detail))) => {
-                self.refusals.note(cause, &source, &detail);
+                self.refuse(cause, source, &detail);
                 None
             }
             Some(Err(NoSession::Refused(mut stream, cause, detail))) => {
-                self.refusals.note(cause, &source, &detail);
+                self.refuse(cause, source, &detail);
                 if cause == TcpCause::Login {
                     let delay = self.admission.fail(source, Instant::now());
                     if !delay.is_zero() {
@@ -95,7 +96,7 @@ impl TcpServer {
             }
             None => {
                 let violation = crate::session::Violation::HandshakeTimeout;
-                self.refusals.note(TcpCause::Violation(violation), &source, &violation);
+                self.refuse(TcpCause::Violation(violation), source, &violation);
                 None
             }
         }
@@ -201,6 +202,9 @@ impl TcpServer {
         // The router queued the verdict byte itself, ahead of what it sent to the session since.
         while session.poll_output().is_some() {}
         log::info!("event=session_open uid={} source={}", Quoted(origin.uid.as_str()), login.source);
+        let who = if role == Role::Central { "central" } else { origin.uid.as_str() };
+        let (uid, from) = (Some(origin.uid), Some(login.source));
+        self.hub.audit(Deed { what: What::Login, who, uid, from, detail: "" });
         drop(pending);
         Ok(Live::new(stream, session, outbox, Arc::clone(self), origin, login.source))
     }

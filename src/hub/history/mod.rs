@@ -8,6 +8,8 @@ mod recorded;
 
 use std::fmt;
 
+use serde::Serialize;
+
 use super::backend::Pending;
 use crate::journal::Seq;
 use crate::wire::{Format, GroupName, Uid};
@@ -22,6 +24,8 @@ pub trait History: Send + Sync + 'static {
     fn messages(&self, query: MessageQuery) -> Pending<Result<Page, HistoryError>>;
     /// One message with its trace, or what is known of it if it is gone.
     fn message(&self, which: Which) -> Pending<Result<Found, HistoryError>>;
+    /// Whether the chain of audit records holds.
+    fn verify_audit(&self) -> Pending<Result<AuditReport, HistoryError>>;
     /// Resolves when there is something behind this number, whatever it is; at once if there is.
     fn wait_beyond(&self, seq: Seq) -> Pending<()>;
 }
@@ -59,6 +63,21 @@ pub struct Gone {
     pub state: State,
     /// What happened to it: when it came in if its id says so, how it ended.
     pub trace: Vec<TraceEvent>,
+}
+
+/// What was found of the chain of audit records.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct AuditReport {
+    /// Records that are there.
+    pub records: u64,
+    /// The number of the last record that is gone with its time; 0: none is.
+    pub after: u64,
+    /// The number of the last record.
+    pub last: u64,
+    /// How often the chain is broken.
+    pub faults: u64,
+    /// What is wrong, the first of it.
+    pub sentences: Vec<String>,
 }
 
 /// Which messages are asked for; what is `None` does not limit them.

@@ -117,7 +117,7 @@ pub fn conditions(
     }
     if seen.failed_logins >= FAILED_LOGINS {
         let count = seen.failed_logins;
-        let sentence = format!("{count} logins failed within a minute: the log says from where");
+        let sentence = format!("{count} logins failed within a minute: `iotsocketd audit` says from where");
         wrong(Rule::LoginFailures, sentence);
     }
     if seen.slow >= SLOW && seen.slow.saturating_mul(SLOW_SHARE) >= seen.delivered {

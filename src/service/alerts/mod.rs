@@ -140,6 +140,7 @@ impl Looking {
         );
         alerts.assess(&RULES, found);
         let _told = self.view.hub.tick_alerts();
+        self.view.hub.tick_audit(false);
         self.led.show(Path::new(SYS), led.as_deref(), alerts.weight());
     }
 }

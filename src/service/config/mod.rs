@@ -7,6 +7,7 @@
 //! `config/iotsocketd.toml` shows every key; a test holds it against this module.
 
 mod central;
+pub mod changes;
 mod groups;
 mod ingest;
 mod listeners;

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::{Arc, Weak};
 
+use super::audited;
 use super::seen::{Newest, Seen};
 use super::worker::{Busy, Worker};
 use super::{linked, subscribed};
@@ -11,8 +12,8 @@ use crate::delivery::commands::Kept;
 use crate::hub::Hub;
 use crate::hub::backend::Pending;
 use crate::hub::history::{
-    Answer, Found, Gone, History, HistoryError, Kind, MessageQuery, MessageView, Outcome, Page, State,
-    TraceEvent, Which,
+    Answer, AuditReport, Found, Gone, History, HistoryError, Kind, MessageQuery, MessageView, Outcome, Page,
+    State, TraceEvent, Which,
 };
 use crate::journal::Seq;
 use crate::journal::catalog::Catalog;
@@ -106,6 +107,10 @@ impl History for Records {
             view.trace = Some(events);
             Ok(Found::Message(Box::new(view)))
         })
+    }
+
+    fn verify_audit(&self) -> Pending<Result<AuditReport, HistoryError>> {
+        self.ask(audited::verify)
     }
 
     fn wait_beyond(&self, seq: Seq) -> Pending<()> {

@@ -5,6 +5,7 @@
 
 mod archiving;
 mod audit;
+mod audited;
 mod before;
 mod bell;
 mod clock;

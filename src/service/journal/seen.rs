@@ -8,6 +8,7 @@ use std::task::{Poll, Waker};
 use crate::hub::lock;
 use crate::journal::Seq;
 use crate::journal::catalog::Catalog;
+use crate::journal::chain::Link;
 use crate::journal::medium::Medium;
 use crate::journal::record::{Gone, State};
 use crate::journal::state::{CursorState, Small};
@@ -24,6 +25,8 @@ pub struct Seen {
     pub finished: BTreeMap<Seq, State>,
     /// What is gone.
     pub gone: Vec<Gone>,
+    /// Where the chain of audit records is.
+    pub audit: Link,
 }
 
 impl Seen {
@@ -35,7 +38,7 @@ impl Seen {
     /// As of this moment.
     pub fn as_of(small: &Small, catalog: Catalog) -> Self {
         let (cursors, finished) = (small.cursors.clone(), small.finished.clone());
-        Self { catalog, cursors, finished, gone: small.gone().to_vec() }
+        Self { catalog, cursors, finished, gone: small.gone().to_vec(), audit: small.audit() }
     }
 }
 

@@ -21,11 +21,16 @@ function raised(alerts) {
 /** What an entry says: its sentence, or its payload as it is. */
 function saying(entry) {
   if (typeof entry.payload === "string") return entry.payload;
+  if (entry.payload?.what) {
+    const { count, from, detail } = entry.payload;
+    return [count > 1 ? `${count} ×` : "", from, detail].filter(Boolean).join(" · ");
+  }
   return entry.payload?.sentence ?? JSON.stringify(entry.payload ?? null);
 }
 
 /** What happened: the name of an alert with what became of it, or the kind of message. */
 function naming({ kind, payload }) {
+  if (payload?.what) return word("did_", payload.what);
   if (!payload?.name) return word("", kind);
   return payload.state ? `${payload.name}: ${word("step_", payload.state)}` : payload.name;
 }
@@ -33,7 +38,7 @@ function naming({ kind, payload }) {
 const entries = (caption, list) => table(caption, [t("time"), t("kind"), t("object"), t("what")],
   list.map((entry) => [
     h("time", null, entry.id ? h("a", { href: `#messages/${entry.id}` }, shortMoment(entry.time)) : shortMoment(entry.time)),
-    naming(entry), entry.payload?.subject || entry.uid || "–", saying(entry),
+    naming(entry), entry.payload?.subject || entry.payload?.who || entry.uid || "–", saying(entry),
   ]));
 
 const recorded = async (kind, signal) => (await get(`/v1/messages?${query({ kind, last: LAST })}`, signal)).messages;
