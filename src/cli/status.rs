@@ -31,7 +31,7 @@ Example:
 /// Width of the names.
 const NAME_WIDTH: usize = 28;
 /// What is shown between head and alerts, in this order.
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 13] = [
     "sessions",
     "rates",
     "latency",
@@ -43,6 +43,7 @@ const SECTIONS: [&str; 12] = [
     "books",
     "destinations",
     "backup",
+    "availability",
     "refusals",
 ];
 
@@ -93,6 +94,7 @@ fn render(status: &Value) -> String {
         match (section, status.get(section)) {
             (_, None) => {}
             ("latency", Some(value)) => add_latencies(&mut lines, value),
+            ("availability", Some(value)) => add_availability(&mut lines, value),
             ("destinations", Some(value)) => add_destinations(&mut lines, value),
             (_, Some(value)) => add_lines(&mut lines, "", value, section == "refusals"),
         }
@@ -119,6 +121,15 @@ fn add_latencies(lines: &mut String, value: &Value) {
         let count = latency.get("count").and_then(Value::as_u64).unwrap_or_default();
         let _written =
             writeln!(lines, "  {name:NAME_WIDTH$} {:>14}  half {p50:>8}  99 % {p99:>8}", grouped(count));
+    }
+}
+
+/// A line for each period that is looked back at.
+fn add_availability(lines: &mut String, value: &Value) {
+    for (name, share) in [("30 days", value.get("days_30")), ("365 days", value.get("days_365"))] {
+        if let Some(share) = share.and_then(Value::as_f64) {
+            let _written = writeln!(lines, "  {name:NAME_WIDTH$} {:>12.3} %", share * 100.0);
+        }
     }
 }
 

@@ -48,6 +48,8 @@ pub struct Status {
     pub backup: Option<Backups>,
     /// Refusals on all ways in, by cause.
     pub refusals: BTreeMap<String, u64>,
+    /// The share of the time in which it served.
+    pub availability: Availability,
     /// What an operator should act upon now.
     pub alerts: Vec<Alert>,
 }
@@ -290,6 +292,17 @@ pub struct Backups {
     pub copy_error: Option<String>,
     /// More than one night has none.
     pub is_old: bool,
+}
+
+/// How much of the time it served, over restarts; absent while the machine does not know the time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Availability {
+    /// Of the last 30 days, or since the journal was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub days_30: Option<f64>,
+    /// Of the last 365 days.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub days_365: Option<f64>,
 }
 
 /// Something an operator should act upon.

@@ -134,6 +134,7 @@ impl Service {
         let keeping = opened.keeping(&config);
         let hub =
             Hub::new(settings::router(&config), access, keeping, has_telemetry_webhook, has_result_webhook);
+        let uptime = opened.kept(alerts::uptime::KEPT);
         let journal = Arc::new(opened.run(&hub)?);
         let webhooks =
             Webhooks::start(&settings::webhooks(&config)?, &hub).map_err(|error| error.to_string())?;
@@ -189,7 +190,7 @@ impl Service {
             .map_err(|error| error.to_string())?;
         let version = concat!("version ", env!("CARGO_PKG_VERSION"));
         view.hub.audit(Deed::own(What::Started, version));
-        let lookout = Lookout::start(Arc::clone(&view), &config)?;
+        let lookout = Lookout::start(Arc::clone(&view), &config, uptime.as_deref())?;
         let blackbox = BlackBox::start(Arc::clone(&view), Arc::clone(&journal), &config.state_dir)?;
         let (stop, stopped) = smol::channel::bounded(1);
         let threads = start_threads(&executor, &stopped)?;

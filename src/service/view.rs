@@ -27,7 +27,9 @@ use crate::hub::commands::{CommandRefusal, NewCommand};
 use crate::hub::durable::NeverDurable;
 use crate::hub::heartbeats::Heartbeats;
 use crate::hub::seen::Seen;
-use crate::hub::status::{Alert, Books, Calls, Certificate, Disk, Queue, Rates, Sessions, Status};
+use crate::hub::status::{
+    Alert, Availability, Books, Calls, Certificate, Disk, Queue, Rates, Sessions, Status,
+};
 use crate::hub::{CallAnswer, Hub, lock};
 use crate::journal::Seq;
 use crate::journal::stamp::MessageId;
@@ -57,6 +59,7 @@ pub struct View {
     is_draining: AtomicBool,
     rates: Mutex<RateMeter>,
     subscribers: Mutex<destinations::Meter>,
+    availability: Mutex<Availability>,
 }
 
 /// What the snapshot takes from the configuration.
@@ -137,6 +140,7 @@ impl View {
             is_draining: AtomicBool::new(false),
             rates: Mutex::default(),
             subscribers: Mutex::default(),
+            availability: Mutex::default(),
         }
     }
 
@@ -158,6 +162,16 @@ impl View {
     /// The snapshot, and how the journal is.
     pub fn look_closely(&self) -> (Status, Health) {
         (self.status(), self.journal.health())
+    }
+
+    /// The wall clock in microseconds since 1970, if it is right.
+    pub fn right_us(&self) -> Option<i64> {
+        self.journal.right_us()
+    }
+
+    /// From now on this is the share of the time in which it served.
+    pub fn set_availability(&self, availability: Availability) {
+        *lock(&self.availability) = availability;
     }
 
     /// Which of the central's webhooks fail.
@@ -398,6 +412,7 @@ impl View {
         status.backup = self.nightly.get().and_then(Weak::upgrade).map(|nightly| nightly.status());
         let recorded = self.hub.recorded().into_iter();
         status.recorded = recorded.map(|(kind, count)| (kind.name(), count)).collect();
+        status.availability = *lock(&self.availability);
         status.clock_is_set = self.journal.knows_time();
         status.alerts = self.hub.alerts.up().into_iter().map(shown_alert).collect();
         status.latency = self.hub.meters.read();

@@ -17,7 +17,8 @@ use iotsocketd::hub::commands::{CommandRefusal, NewCommand};
 use iotsocketd::hub::history::{History, Kind, MessageId, MessageView, State};
 use iotsocketd::hub::latency::Meters;
 use iotsocketd::hub::status::{
-    Alert, Backups, Books, Calls, Certificate, Destination, Disk, Queue, Rates, Sessions, Status, Wear,
+    Alert, Availability, Backups, Books, Calls, Certificate, Destination, Disk, Queue, Rates, Sessions,
+    Status, Wear,
 };
 use iotsocketd::net::AllowFrom;
 use iotsocketd::wire::{AclItem, AuthKey, Format, GroupName, Uid};
@@ -123,6 +124,7 @@ impl Backend for Hub {
             uptime_seconds: 4_000_000 + look,
             ready: true,
             clock_is_set: true,
+            availability: Availability { days_30: Some(0.99987), days_365: None },
             sessions: Sessions {
                 live: 1003,
                 kept: 12,

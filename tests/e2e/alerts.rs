@@ -1,8 +1,10 @@
 //! Alerts of the real program: raised once, cleared once, kept over a restart.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::Value;
 
-use crate::support::{Site, eventually};
+use crate::support::{Act, Hooks, Site, eventually};
 
 /// The alert of this name that is up.
 fn up(site: &Site, name: &str) -> Option<Value> {
@@ -38,9 +40,11 @@ fn an_alert_is_raised_and_cleared_once_over_restarts() {
         [&Value::from("event"), &Value::from("local"), &Value::from(""), &first["since"]]
     );
 
+    assert_eq!(up(&site, "restarted"), None);
     site.kill();
     site.start();
     assert_eq!(up(&site, "disk").unwrap()["since"], first["since"]);
+    assert!(up(&site, "restarted").is_some(), "it was killed");
     site.set("alerts", "disk_percent", "100");
     eventually("the alert is over", || up(&site, "disk").is_none());
     eventually("the end is on flash", || steps(&site, "disk").len() > 1);
@@ -56,4 +60,30 @@ fn many_failed_logins_are_an_alert() {
         assert!(site.try_login(stranger).is_err());
     }
     eventually("the alert is up", || up(&site, "login_failures").is_some());
+}
+
+#[test]
+fn the_alert_webhook_gets_each_change_signed_and_again_until_it_takes_it() {
+    let hooks = Hooks::start({
+        let tries = AtomicUsize::new(0);
+        move |_| {
+            Act::Answer(if tries.fetch_add(1, Ordering::Relaxed) == 0 { 500 } else { 200 }, String::new())
+        }
+    });
+    let site = Site::new();
+    site.set("alerts", "webhook", &hooks.url("/alert"));
+    site.set("alerts", "secret", "\"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"");
+    site.set("alerts", "disk_percent", "1");
+    site.start();
+    let seen = hooks.wait(2);
+    let payload = &seen[1].body["payload"];
+    assert_eq!((&payload["name"], &payload["state"]), (&Value::from("disk"), &Value::from("raised")));
+    assert_eq!((seen[0].path.as_str(), &seen[0].body), ("/alert", &seen[1].body), "the same again");
+    let head = seen[1].head.to_lowercase();
+    let id = seen[1].body["id"].as_str().unwrap();
+    assert!(head.contains(&format!("webhook-id: {id}")) && head.contains("webhook-signature: v1,"), "{head}");
+    eventually("it is the event's id", || site.http().get(&format!("/v1/messages/{id}")).status == 200);
+    site.set("alerts", "disk_percent", "100");
+    let seen = hooks.wait(3);
+    assert_eq!(seen[2].body["payload"]["state"], "cleared");
 }

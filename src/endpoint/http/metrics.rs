@@ -104,6 +104,11 @@ fn rest(out: &mut String, status: &Status) -> fmt::Result {
 
     destinations(out, &status.destinations)?;
 
+    let availability = "iotsocketd_availability_ratio";
+    family(out, availability, "gauge", "The share of the time in which it served, over restarts.")?;
+    for (days, share) in [("30", status.availability.days_30), ("365", status.availability.days_365)] {
+        share.map_or(Ok(()), |share| sample(out, availability, &[("days", days)], share))?;
+    }
     let end = "iotsocketd_certificate_days_left";
     family(out, end, "gauge", "Whole days until the certificate ends.")?;
     if let Some(certificate) = &status.certificate {
@@ -250,7 +255,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::hub::status::{Alert, Bucket, Certificate, Wear};
+    use crate::hub::status::{Alert, Availability, Bucket, Certificate, Wear};
 
     const README: &str = include_str!("../../../config/grafana/README.md");
     const DASHBOARD: &str = include_str!("../../../config/grafana/iotsocketd.json");
@@ -275,6 +280,7 @@ mod tests {
             let (name, subject) = ("destination".to_owned(), subject.to_owned());
             status.alerts.push(Alert { name, subject, ..Alert::default() });
         }
+        status.availability = Availability { days_30: Some(0.9995), days_365: None };
         status.wear = Some(Wear { life_used_percent: Some(10), ..Wear::default() });
         status
     }
@@ -306,6 +312,7 @@ mod tests {
             "iotsocketd_info{version=\"1.0\",environment=\"te\\\"st\"} 1\n",
             "iotsocketd_refusals_total{cause=\"api.key\"} 3\n",
             "iotsocketd_certificate_days_left -2\n",
+            "iotsocketd_availability_ratio{days=\"30\"} 0.9995\n",
             "iotsocketd_alert_up{alert=\"destination\"} 2\n",
             "iotsocketd_destination_waiting{destination=\"central\"} 5\n",
         ] {

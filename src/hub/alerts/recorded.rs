@@ -80,6 +80,13 @@ impl Hub {
         }
     }
 
+    /// Keeps something small for the next run, under one of a few names.
+    pub fn keep(&self, name: &str, data: Vec<u8>) {
+        let mut turn = self.turn(Instant::now());
+        // Not taken: the next run goes on with what was kept before.
+        _ = turn.core.log.note(&[Record::Kept { name: name.to_owned(), data }]);
+    }
+
     /// Lets time pass for alerts, and records and tells what was raised and cleared since; to be called every second.
     pub fn tick_alerts(&self) -> Vec<Told> {
         let mut turn = self.turn(Instant::now());

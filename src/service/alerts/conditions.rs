@@ -25,7 +25,7 @@ const SLOW: u64 = 10;
 const SLOW_SHARE: u64 = 100;
 
 /// The rules that are judged here.
-pub const RULES: [Rule; 23] = [
+pub const RULES: [Rule; 24] = [
     Rule::WeakCentralKey,
     Rule::WeakObjectKeys,
     Rule::Queue,
@@ -49,6 +49,7 @@ pub const RULES: [Rule; 23] = [
     Rule::UnderVoltage,
     Rule::Temperature,
     Rule::Latency,
+    Rule::Availability,
 ];
 
 /// What the configuration says.

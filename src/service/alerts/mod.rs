@@ -7,20 +7,26 @@
 mod conditions;
 mod led;
 mod machine;
+mod sender;
+pub mod uptime;
 mod window;
 
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::config::Config;
 use super::view::View;
+use crate::hub::alerts::Rule;
 use crate::hub::lock;
+use crate::hub::status::Availability;
 use conditions::{Observed, RULES, Thresholds, conditions};
 use led::Led;
 use machine::Machine;
+use sender::Sender as WebhookSender;
+use uptime::{PERIODS, Uptime};
 use window::Window;
 
 /// How often it looks. What is wrong is told within twice that.
@@ -34,6 +40,7 @@ const LOGIN_FAILURES: [&str; 2] = ["sessions.login", "api.key"];
 #[derive(Debug)]
 pub struct Lookout {
     settings: Arc<Mutex<Settings>>,
+    webhook: Arc<WebhookSender>,
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -56,13 +63,24 @@ impl Settings {
 }
 
 impl Lookout {
-    /// Looks once, and from then on every second.
-    pub fn start(view: Arc<View>, config: &Config) -> Result<Self, String> {
+    /// Looks once, and from then on every second. `kept`: what the journal keeps as [`uptime::KEPT`].
+    pub fn start(view: Arc<View>, config: &Config, kept: Option<&[u8]>) -> Result<Self, String> {
+        let (mut uptime, was_running) = Uptime::unpack(kept);
+        view.hub.keep(uptime::KEPT, uptime.begin());
+        if was_running {
+            let sentence = "the run before did not end in order: it was killed, it crashed, or the power failed; `iotsocketd why` and the system's log know more";
+            view.hub.alerts.raise(Rule::Restarted, "", sentence);
+        }
         let settings = Arc::new(Mutex::new(Settings::new(config)));
         let (stop, stopped) = mpsc::channel::<()>();
+        let webhook = Arc::new(WebhookSender::start()?);
+        webhook.set_webhook(config.alerts.webhook.as_ref());
         let mut looking = Looking {
             view,
             settings: Arc::clone(&settings),
+            webhook: Arc::clone(&webhook),
+            started: Instant::now(),
+            uptime,
             machine: Machine::new(Path::new(SYS)),
             led: Led::default(),
             failed_logins: Window::default(),
@@ -75,17 +93,19 @@ impl Lookout {
                 looking.look();
             }
             looking.led.put_out();
+            looking.view.hub.keep(uptime::KEPT, looking.uptime.end());
         };
         let thread = Builder::new()
             .name("alerts".to_owned())
             .spawn(look_on)
             .map_err(|error| format!("the system gives no threads: {error}"))?;
-        Ok(Self { settings, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { settings, webhook, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Takes up a changed configuration.
     pub fn reconfigure(&self, config: &Config) {
         *lock(&self.settings) = Settings::new(config);
+        self.webhook.set_webhook(config.alerts.webhook.as_ref());
     }
 }
 
@@ -101,6 +121,9 @@ impl Drop for Lookout {
 struct Looking {
     view: Arc<View>,
     settings: Arc<Mutex<Settings>>,
+    webhook: Arc<WebhookSender>,
+    started: Instant,
+    uptime: Uptime,
     machine: Machine,
     led: Led,
     failed_logins: Window,
@@ -122,8 +145,9 @@ impl Looking {
             arrivals.buckets.iter().find(|bucket| bucket.le >= 1.0).map_or(0, |bucket| bucket.count);
         self.delivered.add(arrivals.count);
         self.slow.add(arrivals.count.saturating_sub(in_time));
+        self.account(health.read_only.is_none());
         let alerts = &self.view.hub.alerts;
-        let found = conditions(
+        let mut found = conditions(
             &Observed {
                 status: &status,
                 health: &health,
@@ -138,9 +162,28 @@ impl Looking {
             &thresholds,
             |rule| alerts.is_up(rule, ""),
         );
+        found.extend(PERIODS.into_iter().filter_map(|days| self.risk(days)));
         alerts.assess(&RULES, found);
-        let _told = self.view.hub.tick_alerts();
+        self.webhook.send(&self.view.hub.tick_alerts());
         self.view.hub.tick_audit(false);
         self.led.show(Path::new(SYS), led.as_deref(), alerts.weight());
+    }
+    /// Counts the time in which it serves.
+    fn account(&mut self, serves: bool) {
+        let Some(now_us) = self.view.right_us() else { return };
+        let running_us = i64::try_from(self.started.elapsed().as_micros()).unwrap_or(i64::MAX);
+        if let Some(data) = self.uptime.tick(now_us, running_us, serves) {
+            self.view.hub.keep(uptime::KEPT, data);
+        }
+        let [month, year] = PERIODS.map(|days| self.uptime.share(days));
+        self.view.set_availability(Availability { days_30: month, days_365: year });
+    }
+
+    fn risk(&self, days: i64) -> Option<(Rule, String, String)> {
+        let (down, allowed) = self.uptime.risk(days)?;
+        let sentence = format!(
+            "it was down for {down} s in {days} days, and 99.9 % allow {allowed} s: `iotsocketd why` tells of the starts and ends"
+        );
+        Some((Rule::Availability, format!("{days} days"), sentence))
     }
 }

@@ -179,6 +179,11 @@ impl Opened {
         Ok(Self { small: writer.small_with_carry(), writer, report, shared })
     }
 
+    /// What the program kept for itself under this name.
+    pub fn kept(&self, name: &str) -> Option<Vec<u8>> {
+        self.small.kept(name).map(<[u8]>::to_vec)
+    }
+
     /// What a hub needs to begin with.
     pub fn keeping(&self, config: &Config) -> Keeping<'_> {
         let pending_max = match config.journal.on_full {
@@ -263,7 +268,7 @@ impl Journal {
 
     /// Whether the machine knows the time.
     pub fn knows_time(&self) -> bool {
-        self.shared.clock.right_us().is_some()
+        self.right_us().is_some()
     }
 
     /// Bytes of files that have what is not delivered up to this position, and bytes that the journal may take.

@@ -6,7 +6,7 @@ import { t, word } from "./words.js";
 
 /** Parts of the snapshot that this page or another one shows. */
 const SHOWN = new Set(["version", "environment", "uptime_seconds", "ready", "sessions", "rates", "latency", "queue",
-  "disk", "calls", "books", "destinations", "certificate", "wear", "backup", "recorded", "clock_is_set", "refusals", "alerts"]);
+  "disk", "calls", "books", "destinations", "certificate", "wear", "backup", "recorded", "clock_is_set", "refusals", "alerts", "availability"]);
 const YEARS_MAX = 100;
 
 const kind = (share) => (share >= 0.9 ? "bad" : share >= 0.75 ? "warn" : "good");
@@ -64,6 +64,8 @@ function plain(value, name = "") {
     plain(inside, [name, part.replaceAll("_", " ")].filter(Boolean).join(": ")));
 }
 
+const available = (share) => (share == null ? t("not_available") : `${number(share * 100, 3)} %`);
+
 function content(status) {
   const { disk, queue, sessions = {} } = status;
   const rest = Object.fromEntries(Object.entries(status).filter(([name]) => !SHOWN.has(name)));
@@ -73,6 +75,8 @@ function content(status) {
       [t("environment"), t(status.environment ?? "–")],
       [t("up_for"), span(status.uptime_seconds ?? 0)],
       status.clock_is_set != null && [t("clock"), status.clock_is_set ? t("clock_right") : h("span", { class: "doubt" }, t("clock_unset"))],
+      [t("available_30"), available(status.availability?.days_30)],
+      [t("available_365"), available(status.availability?.days_365)],
       [t("logins"), number(sessions.logins)],
       [t("without_login"), number(sessions.unauthenticated)],
       ...Object.entries(sessions.by_listener ?? {}).map(([name, count]) => [`${t("connections")} (${name})`, number(count)]),

@@ -216,6 +216,8 @@ const WORDS = {
   version: ["Version", "Version"],
   environment: ["Environment", "Environnement"],
   connections: ["Connections", "Connexions"],
+  available_30: ["Available, 30 days", "Disponibilité, 30 jours"],
+  available_365: ["Available, 365 days", "Disponibilité, 365 jours"],
   logins: ["Logins", "Connexions réussies"],
   without_login: ["Without a login", "Non identifiées"],
   more: ["More", "Autres valeurs"],
