@@ -75,6 +75,11 @@ impl Hub {
         self.turn(Instant::now()).core.log.append_or_count(message);
     }
 
+    /// Nothing below this number is in the journal any more.
+    pub fn left_below(&self, oldest: Seq) {
+        self.turn(Instant::now()).core.subscribers.left_below(oldest);
+    }
+
     /// Tells operators of messages that are gone, as a message.
     pub fn tell_gone(&self, told: &Told) {
         self.turn(Instant::now()).core.log.append_or_count(told.message());

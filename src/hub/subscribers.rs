@@ -156,6 +156,11 @@ impl Subscribers {
         lost
     }
 
+    /// Nothing below this number is in the journal any more.
+    pub(super) fn left_below(&mut self, oldest: Seq) {
+        self.desks.values_mut().for_each(|desk| desk.subscriber.left_below(oldest));
+    }
+
     /// A batch is on flash. Those that get something of it are told.
     pub(super) fn committed(&mut self, log: &Log, batch: &Batch) {
         let (first, next) = (batch.head.first_seq, batch.head.next_seq());

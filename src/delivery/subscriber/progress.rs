@@ -222,6 +222,13 @@ impl Subscriber {
         count
     }
 
+    /// Nothing below this number is in the journal: what is dead of it cannot be sent any more.
+    pub fn left_below(&mut self, oldest: Seq) {
+        if self.dead.ranges().first().is_some_and(|tried| tried.from < oldest) {
+            self.settle_dead(0, oldest - 1, false);
+        }
+    }
+
     /// What it never took.
     pub fn dead(&self) -> &DeadLetters {
         &self.dead

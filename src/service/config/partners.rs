@@ -10,7 +10,7 @@ use super::groups::{Group, known_groups};
 use super::reader::{Table, list};
 use super::secrets::{self, SecretKeys, SigningSecrets};
 use super::units::{Rate, Url, count, duration, duration_or_zero, name, network, one_of, rate};
-use crate::delivery::central;
+use crate::delivery::{central, commands};
 use crate::limits::SUBSCRIBERS_MAX;
 use crate::net::Network;
 use crate::wire::GroupName;
@@ -89,8 +89,8 @@ pub(super) fn read_subscribers(
     let mut subscribers = BTreeMap::new();
     for (number, (name, mut table)) in tables.into_iter().enumerate() {
         check_name(&name, &table);
-        if name == central::NAME {
-            table.mistake_here("must have another name: this one is the central's own".to_owned());
+        if name == central::NAME || name == commands::NAME {
+            table.mistake_here("must have another name: this one is a destination's already".to_owned());
         }
         if number == SUBSCRIBERS_MAX {
             table.mistake_here(format!("is one too many: {SUBSCRIBERS_MAX} subscribers are the most"));

@@ -457,6 +457,14 @@ secret_file = \"alerts.secret\"
 }
 
 #[test]
+fn there_are_so_many_subscribers_at_most() {
+    let end = format!("]\nurl = \"https://x/\"\nsecret = \"whsec_{}\"\n", "A".repeat(32));
+    let text = |count| (0..count).map(|name| format!("[subscribers.s{name}{end}")).collect::<String>();
+    assert_eq!(Site::new().config(&text(64)).subscribers.len(), 64);
+    assert!(Site::new().mistakes(&text(65))[0].contains("one too many"));
+}
+
+#[test]
 fn values_arrive_with_their_units() {
     let site = Site::new();
     let config = site.config(

@@ -252,6 +252,9 @@ impl Thread {
             log::warn!("event=messages_unarchived count={count} first={first} last={last}");
             self.hub.tell_unarchived(count, first, last);
         }
+        if let Some(oldest) = self.writer.catalog().segments.first() {
+            self.hub.left_below(oldest.summary.first_seq);
+        }
         true
     }
 

@@ -172,3 +172,19 @@ fn every_message_arrives_or_is_counted_in_every_life() {
         live(seed);
     }
 }
+
+#[test]
+fn what_left_the_journal_is_no_dead_letter_any_more() {
+    let mut rig = Rig::new(Settings { give_up: Some(SECOND), ..settings() });
+    rig.commit(5);
+    rig.now += SECOND * 2;
+    rig.fail();
+    rig.now += SECOND * 2;
+    assert_eq!((rig.next(), rig.subscriber.dead().count()), (Next::Idle, 5));
+    rig.subscriber.left_below(1);
+    assert_eq!(rig.subscriber.dead().count(), 5);
+    rig.subscriber.left_below(4);
+    assert_eq!((rig.subscriber.dead().count(), rig.subscriber.dead().contains(3)), (2, false));
+    rig.restart(settings());
+    assert_eq!((rig.subscriber.dead().count(), rig.line().dead), (2, 5), "the books know them all");
+}
