@@ -121,6 +121,40 @@ pub(super) fn open(sockets: &[PathBuf], path: &str) -> Result<Option<(u64, BufRe
     })
 }
 
+/// Uploads something to whoever answers on one of these sockets first, and tells every line of the answer as it comes.
+pub(super) fn upload(
+    sockets: &[PathBuf],
+    path: &str,
+    body: &[u8],
+    timeout: Duration,
+    mut tell: impl FnMut(&str),
+) -> Result<(), String> {
+    let stream = first(sockets, connect)?.ok_or_else(|| nobody(sockets))?;
+    let failed = |error: io::Error| format!("the concentrator does not answer: {error}");
+    let mut answer = BufReader::new(stream);
+    let stream = answer.get_mut();
+    let sent = stream.set_read_timeout(Some(timeout)).and_then(|()| stream.set_write_timeout(Some(timeout)));
+    let head = format!("POST {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
+    sent.and_then(|()| stream.write_all(head.as_bytes()))
+        .and_then(|()| stream.write_all(body))
+        .map_err(failed)?;
+    let mut is_head = true;
+    let mut status = None;
+    loop {
+        let mut line = String::new();
+        if answer.by_ref().take(HEAD_LINE_MAX).read_line(&mut line).map_err(failed)? == 0 {
+            return Ok(());
+        }
+        let line = line.trim_end();
+        match (is_head, &status) {
+            (true, None) => status = line.split(' ').nth(1).map(str::to_owned),
+            (true, Some(_)) => is_head = !line.is_empty(),
+            (false, Some(status)) if status != "200" => return Err(sentence(line)),
+            (false, _) => tell(line),
+        }
+    }
+}
+
 /// What the first of these sockets that somebody answers on gives.
 fn first<T>(sockets: &[PathBuf], ask: impl Fn(&Path) -> Result<T, ClientError>) -> Result<Option<T>, String> {
     let mut failure = None;

@@ -28,6 +28,7 @@ mod subscribers;
 mod support;
 pub mod table;
 mod template;
+mod upgrade;
 mod why;
 
 use std::ffi::OsString;
@@ -104,6 +105,7 @@ const COMMANDS: &[Command] = &[
         help: storage_test::HELP,
         run: storage_test::run,
     },
+    Command { name: "upgrade", summary: upgrade::SUMMARY, help: upgrade::HELP, run: upgrade::run },
     Command { name: "status", summary: status::SUMMARY, help: status::HELP, run: status::run },
 ];
 

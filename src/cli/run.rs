@@ -1,21 +1,26 @@
 //! `run`: the concentrator, until it is told to stop.
 
-use std::path::Path;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_io::Timer;
 use async_signal::{Signal, Signals};
+use smol::channel::Receiver;
 use smol::future::FutureExt as _;
 use smol::stream::StreamExt as _;
 
 use super::arguments::Arguments;
 use super::{Failure, log_lines};
-use crate::hub::file_stamp::stamp;
+use crate::hub::file_stamp::{Stamp, stamp};
 use crate::logfmt::Quoted;
-use crate::service::Service;
 use crate::service::config::{Config, Mistake};
 use crate::service::listen::Sockets;
 use crate::service::supervision::Manager;
+use crate::service::upgrade::judge::{self, After};
+use crate::service::upgrade::successor::{Awaited, Successor, Verdict};
+use crate::service::upgrade::{Job, RUNNING, Versions};
+use crate::service::{Ground, Service};
 use crate::sys::{forbid_core_dumps, raise_open_files};
 
 pub(super) const SUMMARY: &str = "runs the concentrator";
@@ -40,15 +45,16 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
     let arguments = Arguments::parse(parser, 0, &["config"])?;
     log_lines::start();
     let path = arguments.config_path();
-    // Before the file is read: what changes meanwhile is read again.
-    let mut seen = stamp(&path);
-    let (config, warnings) = Config::load(&path).map_err(|mistakes| {
-        let lines: Vec<_> = mistakes.iter().map(Mistake::to_string).collect();
-        Failure::Failed(lines.join("\n"))
-    })?;
-    tell(&warnings);
-    let mut signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup])
+    let signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup])
         .map_err(|error| Failure::Failed(format!("signals cannot be received: {error}")))?;
+    let predecessor = Successor::of_this_process().transpose();
+    let predecessor = predecessor.map_err(|error| Failure::Failed(format!("standard input: {error}")))?;
+    // Before the file is read: what changes meanwhile is read again.
+    let seen = stamp(&path);
+    let config = load(&path);
+    if let (None, Ok(config)) = (&predecessor, &config) {
+        become_current(config);
+    }
     // Thousands of connections need more descriptors than most systems give unasked.
     if let Err(error) = raise_open_files() {
         log::warn!("event=open_files_not_raised error={}", Quoted(error));
@@ -56,26 +62,158 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
     if let Err(error) = forbid_core_dumps() {
         log::warn!("event=core_dumps_not_forbidden error={}", Quoted(error));
     }
-    let mut sockets = Sockets::of_this_process();
-    let service =
-        Service::start(config, &mut sockets, &Manager::of_this_process()).map_err(Failure::Failed)?;
-    loop {
-        let signal = smol::block_on(signals.next().or(async {
-            Timer::after(LOOK_INTERVAL).await;
-            None
-        }));
-        let now = stamp(&path);
-        match signal {
-            Some(Ok(Signal::Hup)) => reload(&service, &path),
-            Some(_) => break,
-            None if now != seen => reload(&service, &path),
-            None => {}
+    let (jobs, uploaded) = smol::channel::bounded(1);
+    let (service, mut ground, awaited) = match predecessor {
+        Some(predecessor) => {
+            let taken = predecessor.take_over(config.clone(), jobs);
+            let (service, ground) = taken.map_err(Failure::Failed)?;
+            let proven = config.and_then(|config| predecessor.prove(&service, config));
+            let awaited = predecessor.listen().map_err(Failure::Failed)?;
+            // One that failed waits for its end: it was told.
+            let _told = proven;
+            (service, ground, Some(awaited))
         }
-        seen = now;
+        None => {
+            let config = config.map_err(Failure::Failed)?;
+            let mut ground = Ground::new(&config).map_err(Failure::Failed)?;
+            ground.sockets = Sockets::of_this_process();
+            ground.manager = Manager::of_this_process();
+            ground.upgrades = Some(jobs);
+            let service = Service::start(config, &mut ground).map_err(Failure::Failed)?;
+            (service, ground, None)
+        }
+    };
+    let mut running = Running { path, seen, signals, uploaded, awaited };
+    let left = running.run(service, &mut ground)?;
+    if let Some(service) = left {
+        // Who listens on them still would keep clients waiting.
+        ground.sockets = Sockets::default();
+        service.drain();
     }
-    drop(sockets);
-    service.drain();
     Ok(())
+}
+
+/// The configuration, or all that is wrong with it.
+fn load(path: &Path) -> Result<Config, String> {
+    let (config, warnings) = Config::load(path).map_err(|mistakes| {
+        let lines: Vec<_> = mistakes.iter().map(Mistake::to_string).collect();
+        lines.join("\n")
+    })?;
+    tell(&warnings);
+    Ok(config)
+}
+
+/// Becomes the version in force, if an update put one in force that is newer than this one. Returns only if there is none.
+fn become_current(config: &Config) {
+    match Versions::new(config).to_become() {
+        Ok(None) => {}
+        Ok(Some((version, program))) => {
+            log::info!("event=becomes version={version} program={}", Quoted(program.display()));
+            let mut command = std::process::Command::new(&program);
+            let error = command.args(std::env::args_os().skip(1)).env(RUNNING, version.to_string()).exec();
+            log::error!("event=version_not_started version={version} error={}", Quoted(error));
+        }
+        // This version serves as well.
+        Err(sentence) => log::error!("event=version_not_started error={}", Quoted(sentence)),
+    }
+}
+
+/// What there is to react to while a service runs.
+struct Running {
+    path: PathBuf,
+    /// The configuration file as it was read last.
+    seen: Stamp,
+    signals: Signals,
+    uploaded: Receiver<Job>,
+    /// The verdict of the version before, until it is there.
+    awaited: Option<Awaited>,
+}
+
+enum Happened {
+    Signal(Signal),
+    Uploaded(Box<Job>),
+    TimePassed,
+}
+
+impl Running {
+    /// Runs until the service is to stop, which it gives back then, or until a newer version is the service.
+    fn run(&mut self, mut service: Service, ground: &mut Ground) -> Result<Option<Service>, Failure> {
+        loop {
+            let happened = self.wait();
+            match self.awaited.as_ref().map(Awaited::verdict) {
+                Some(Verdict::Confirmed) => {
+                    ground.manager.become_service();
+                    self.awaited = None;
+                }
+                Some(Verdict::Orphaned) => {
+                    log::warn!("event=orphaned action=\"whoever starts the service decides\"");
+                    service.hurry();
+                    return Ok(Some(service));
+                }
+                Some(Verdict::Open) | None => {}
+            }
+            let now = stamp(&self.path);
+            match happened {
+                Happened::Signal(Signal::Hup) => reload(&service, &self.path),
+                Happened::Signal(_) => return Ok(Some(service)),
+                Happened::Uploaded(job) => match self.upgrade(service, ground, &job)? {
+                    Some(still) => service = still,
+                    None => return Ok(None),
+                },
+                Happened::TimePassed if now != self.seen => reload(&service, &self.path),
+                Happened::TimePassed => {}
+            }
+            self.seen = now;
+        }
+    }
+
+    fn wait(&mut self) -> Happened {
+        let Self { signals, uploaded, .. } = self;
+        let signal = async {
+            match signals.next().await {
+                Some(Ok(signal)) => Happened::Signal(signal),
+                // No signals any more: nothing can be told to it, so it ends.
+                Some(Err(_)) | None => Happened::Signal(Signal::Term),
+            }
+        };
+        let upload = async {
+            match uploaded.recv().await {
+                Ok(job) => Happened::Uploaded(Box::new(job)),
+                Err(_) => std::future::pending().await,
+            }
+        };
+        let time = async {
+            Timer::after(LOOK_INTERVAL).await;
+            Happened::TimePassed
+        };
+        smol::block_on(signal.or(upload).or(time))
+    }
+
+    /// A newer version tries to take over; the service if this one goes on.
+    fn upgrade(
+        &mut self,
+        service: Service,
+        ground: &mut Ground,
+        job: &Job,
+    ) -> Result<Option<Service>, Failure> {
+        let mut is_stopped = false;
+        let signals = &mut self.signals;
+        let mut should_stop = || {
+            let next = smol::block_on(smol::future::poll_once(signals.next())).flatten();
+            is_stopped |= matches!(next, Some(Ok(Signal::Term | Signal::Int)));
+            is_stopped
+        };
+        match judge::upgrade(service, ground, &self.path, job, &mut should_stop) {
+            After::Same(service) => Ok(Some(*service)),
+            After::Again(config, datagrams, verdict) => {
+                let service = Service::start(*config, ground).map_err(Failure::Failed)?;
+                service.take_datagrams(&datagrams);
+                job.report.verdict(Err(verdict));
+                Ok(Some(service))
+            }
+            After::Over => Ok(None),
+        }
+    }
 }
 
 fn tell(warnings: &[Mistake]) {

@@ -83,6 +83,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.request.extend_from_slice(head);
         self.request.extend_from_slice(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes());
         self.request.extend_from_slice(body);
+        self.exchange().await
+    }
+
+    /// Gets what is there.
+    pub async fn get(&mut self, path: &str, host: &str, bearer: AuthKey) -> Result<Answer<'_>, HttpError> {
+        self.request.clear();
+        self.request.extend_from_slice(&head("GET", path, host, bearer));
+        self.request.extend_from_slice(b"\r\n");
+        self.exchange().await
+    }
+
+    /// Sends the request and waits for the answer.
+    async fn exchange(&mut self) -> Result<Answer<'_>, HttpError> {
         self.stream.write_all(&self.request).await?;
         self.stream.flush().await?;
         self.filled = 0;
@@ -118,11 +131,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
 /// The head of a `POST` of JSON, all but its length: path, host as the server shall see it, key as bearer.
 pub fn post_head(path: &str, host: &str, bearer: AuthKey) -> Vec<u8> {
-    let mut head = format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer ");
+    let mut head = head("POST", path, host, bearer);
+    head.extend_from_slice(b"Content-Type: application/json\r\n");
+    head
+}
+
+fn head(method: &str, path: &str, host: &str, bearer: AuthKey) -> Vec<u8> {
+    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer ");
     for byte in bearer.0 {
         head.push_str(&format!("{byte:02x}"));
     }
-    head.push_str("\r\nContent-Type: application/json\r\n");
+    head.push_str("\r\n");
     head.into_bytes()
 }
 

@@ -38,6 +38,16 @@ const ERRANDS_MAX: usize = 8;
 /// What is asked for a copy of everything, and bytes of it that are handed out at a time.
 const COPY_PATH: &str = "/v1/backup";
 const COPY_CHUNK: usize = 256 * 1024;
+/// Where new versions are uploaded.
+pub const UPGRADE_PATH: &str = "/v1/upgrade";
+/// Bytes of an upload at most: a version, its signature, and a little more.
+const UPLOAD_MAX: u64 = 40 << 20;
+/// What lines of the answer to an upload begin with that say how far it is.
+pub const UPGRADE_STEP: &str = "step: ";
+/// What the last one begins with when the version is in force.
+pub const UPGRADE_DONE: &str = "done: ";
+/// What the last one begins with when it is not.
+pub const UPGRADE_FAILED: &str = "failed: ";
 /// How long the journal may take for one.
 const RECALL_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -54,6 +64,12 @@ pub struct Maintenance {
 pub trait Copies: Send + Sync + 'static {
     /// Begins a copy of journal, access list and tokens as of now; the sentence says why there is none.
     fn begin(&self) -> Result<CopyStream, String>;
+}
+
+/// What answers `POST /v1/upgrade`.
+pub trait Uploads: Send + Sync + 'static {
+    /// Takes an uploaded version, says how far it is, and gives the verdict.
+    fn take(&self, upload: &mut dyn Read, say: &mut dyn FnMut(&str)) -> Result<String, String>;
 }
 
 /// A copy, byte by byte.
@@ -124,11 +140,13 @@ impl fmt::Debug for Maintenance {
 }
 
 impl Maintenance {
-    /// Listens on this path. Without somebody who makes copies it hands none out.
+    /// Listens on this path. Without somebody who makes copies it hands none out, and takes no uploads without somebody who
+    /// does.
     pub fn start(
         path: &Path,
         api: Arc<Api>,
         copies: Option<Arc<dyn Copies>>,
+        uploads: Option<Arc<dyn Uploads>>,
     ) -> Result<Self, MaintenanceError> {
         let failed = |error| MaintenanceError::Io(path.to_owned(), error);
         remove_stale(path)?;
@@ -149,6 +167,7 @@ impl Maintenance {
             let api = Arc::clone(&api);
             move || run_errands(&api, &wanted, &ended)
         };
+        let is_uploading = Arc::new(AtomicBool::new(false));
         let server_thread = {
             let (server, is_ending) = (Arc::clone(&server), Arc::clone(&is_ending));
             let is_copying = Arc::clone(&is_copying);
@@ -158,6 +177,9 @@ impl Maintenance {
                         Ok(request) if request.url() == COPY_PATH => {
                             api.audit_operator("GET", COPY_PATH);
                             want_copy(request, &copy_requests, &is_copying);
+                        }
+                        Ok(request) if request.url() == UPGRADE_PATH => {
+                            want_upload(request, uploads.as_ref(), &is_uploading);
                         }
                         Ok(request) => answer(&api, request, &questions, &errands),
                         // Woken to end; or accepting failed, and the server has told the log.
@@ -338,6 +360,46 @@ fn hand_out_copy(copies: &dyn Copies, request: Request, is_ending: &AtomicBool, 
     }
     // Before its end can be seen, so that the next one finds nobody in its way.
     is_copying.store(false, Ordering::Relaxed);
+}
+
+/// Takes an upload on a thread of its own, which lives on until the verdict, whatever becomes of this server.
+fn want_upload(request: Request, uploads: Option<&Arc<dyn Uploads>>, is_uploading: &Arc<AtomicBool>) {
+    let Some(uploads) = uploads.cloned() else {
+        return respond(request, no_answer("this concentrator takes no new versions"));
+    };
+    if is_uploading.swap(true, Ordering::Relaxed) {
+        return respond(request, no_answer("another version is just being taken"));
+    }
+    let is_uploading = Arc::clone(is_uploading);
+    let take = move || {
+        if let Err(error) = take_upload(request, &*uploads) {
+            log::warn!("event=upgrade_not_watched error={}", Quoted(error));
+        }
+        is_uploading.store(false, Ordering::Relaxed);
+    };
+    if let Err(error) = thread::Builder::new().name("upload".to_owned()).spawn(take) {
+        log::error!("event=upgrade_not_taken error={}", Quoted(error));
+    }
+}
+
+/// The answer is one line for each step, and one for the verdict.
+fn take_upload(mut request: Request, uploads: &dyn Uploads) -> io::Result<()> {
+    let mut body = Vec::new();
+    request.as_reader().take(UPLOAD_MAX).read_to_end(&mut body)?;
+    let mut writer = request.into_writer();
+    writer.write_all(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n")?;
+    let mut line = |kind: &str, sentence: &str| {
+        writer.write_all(format!("{kind}{}\n", sentence.replace('\n', "; ")).as_bytes())?;
+        writer.flush()
+    };
+    let verdict = uploads.take(&mut body.as_slice(), &mut |step| {
+        // Whoever watched may be gone; it goes on.
+        let _gone = line(UPGRADE_STEP, step);
+    });
+    match verdict {
+        Ok(sentence) => line(UPGRADE_DONE, &sentence),
+        Err(sentence) => line(UPGRADE_FAILED, &sentence),
+    }
 }
 
 fn no_answer(sentence: &'static str) -> Reply {

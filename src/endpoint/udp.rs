@@ -2,7 +2,7 @@
 //!
 //! What is wrong is dropped and counted, never answered: an answer to a forged source would hit somebody else.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -119,7 +119,12 @@ impl UdpServer {
                 batch = Batch::new(batch_max);
             }
             match socket.read_with(|socket| batch.receive(socket.as_fd())).await {
-                Ok(_) => self.handle(&batch),
+                Ok(_) => {
+                    self.handle(batch.iter());
+                    if let Some(dropped) = batch.dropped() {
+                        self.kernel_drops.store(dropped, Ordering::Relaxed);
+                    }
+                }
                 Err(error) => {
                     log::warn!("event=receive_failed listener=telemetry error={}", Quoted(error));
                     Timer::after(RECEIVE_PAUSE).await;
@@ -132,10 +137,21 @@ impl UdpServer {
         }
     }
 
-    fn handle(&self, batch: &Batch) {
+    /// Takes datagrams that came in elsewhere, in their order.
+    pub fn take<'a>(&self, datagrams: impl IntoIterator<Item = (SocketAddr, &'a [u8])>) {
+        let max = self.max_datagram.load(Ordering::Relaxed);
+        let received = |(source, bytes): (SocketAddr, &'a [u8])| Received {
+            bytes,
+            source,
+            truncated: bytes.len() > max,
+        };
+        self.handle(datagrams.into_iter().map(received));
+    }
+
+    fn handle<'a>(&self, datagrams: impl Iterator<Item = Received<'a>>) {
         let mut turn = self.hub.turn(Instant::now());
         let mut count = 0;
-        for received in batch.iter() {
+        for received in datagrams {
             count += 1;
             let source = canonical(received.source.ip());
             let taken = decode(&received)
@@ -147,9 +163,6 @@ impl UdpServer {
         turn.pump();
         drop(turn);
         self.datagrams.fetch_add(count, Ordering::Relaxed);
-        if let Some(dropped) = batch.dropped() {
-            self.kernel_drops.store(dropped, Ordering::Relaxed);
-        }
     }
 }
 

@@ -13,6 +13,7 @@ pub mod commands;
 mod dispatch;
 pub mod durable;
 pub mod file_stamp;
+mod handover;
 pub mod heartbeats;
 pub mod history;
 mod http_call;
@@ -418,8 +419,12 @@ impl Turn<'_> {
     pub fn telemetry(&mut self, datagram: &Datagram<'_>, source: IpAddr) -> Result<(), Count> {
         let core = &mut *self.core;
         let taken = core.router.telemetry(self.now, datagram, source)?;
-        core.seen.heard(taken.uid, self.now);
         let payload = datagram.payload;
+        if taken.group == crate::wire::GroupName::NONE {
+            self.probe_sent(taken.uid, payload);
+            return Ok(());
+        }
+        core.seen.heard(taken.uid, self.now);
         let message = Message {
             uid: taken.uid,
             group: taken.group,

@@ -140,6 +140,11 @@ impl Outbox {
         inner.waker.take()
     }
 
+    /// Whether it was ordered to.
+    pub fn is_closing(&self) -> bool {
+        lock(&self.inner).close.is_some()
+    }
+
     /// Keeps back everything that is queued until the record of this place is on flash.
     pub fn hold(&self, until: Ticket) {
         lock(&self.inner).held = Some(until);

@@ -234,7 +234,7 @@ impl Router {
         }
     }
 
-    fn revoke(&mut self, uid: Uid, effects: &mut impl Effects) {
+    pub(super) fn revoke(&mut self, uid: Uid, effects: &mut impl Effects) {
         self.drop_tokens(uid, effects);
         let Some(peer) = self.peers.get_mut(&uid) else { return };
         match std::mem::take(&mut peer.presence) {

@@ -13,7 +13,7 @@
 //! directions share), `requests` (those of objects), `telemetry` (tokens and datagrams), `ingested` (what partner networks
 //! bring), `presence` (where
 //! transmissions for a peer go), `timers`, `recording` (which calls the journal does not know as they are), `restore`,
-//! `ended` (what is told of calls for the record).
+//! `ended` (what is told of calls for the record), `handover` (what a newer process gets and what it does not).
 
 pub mod access;
 mod calls;
@@ -21,9 +21,11 @@ mod count;
 mod effects;
 mod ended;
 mod facts;
+mod handover;
 mod ingested;
 mod login;
 mod presence;
+mod probe;
 mod recording;
 mod requests;
 mod restore;
@@ -47,6 +49,7 @@ pub use facts::{About, CallChange, Fact, PendingCall, Restored, RestoredSession,
 use ingested::Allowances;
 use presence::Presence;
 pub use presence::{Queued, Tag};
+use probe::Probe;
 use recording::{Listed, Noted, Recording};
 use requests::Asked;
 pub use status::{SessionState, Sizes};
@@ -198,6 +201,8 @@ pub enum Command<'a> {
     ReplaceAccess(AccessList),
     /// The configuration changed.
     Reconfigure(Box<Settings>),
+    /// There is a made-up object from now on, of the group without a name; or none any more.
+    Probe(Option<(Uid, AuthKey)>),
     /// Time passed.
     Tick,
 }
@@ -254,6 +259,7 @@ pub struct Router {
     last_serial: Serial,
     recording: Recording,
     ingested: Allowances,
+    probe: Option<Box<Probe>>,
 }
 
 impl Router {
@@ -272,6 +278,7 @@ impl Router {
             last_serial: 0,
             recording: Recording::default(),
             ingested: Allowances::default(),
+            probe: None,
         }
     }
 
@@ -312,6 +319,7 @@ impl Router {
             }
             Command::ReplaceAccess(list) => self.replace_access(list, effects),
             Command::Reconfigure(settings) => self.reconfigure(now, *settings, effects),
+            Command::Probe(probe) => self.set_probe(probe, effects),
             Command::Tick => {}
         }
         self.handle_timers(now, effects);
@@ -327,7 +335,8 @@ impl Router {
         if uid.is_central() {
             return Some(self.settings.central_key);
         }
-        self.access.get(&uid).map(|entry| entry.key)
+        let probe = self.probe.as_deref().filter(|probe| probe.uid == uid);
+        self.access.get(&uid).map(|entry| entry.key).or(probe.map(|probe| probe.key))
     }
 
     /// The group of an object that the access list knows.
@@ -375,8 +384,21 @@ impl Router {
     }
 
     fn group(&self, uid: Uid) -> Option<(GroupName, &Group)> {
-        let name = self.access.get(&uid)?.group;
-        Some((name, self.settings.groups.get(&name)?))
+        Self::rights(&self.access, &self.settings, self.probe.as_deref(), uid)
+    }
+
+    /// The same, for who changes something else of the router meanwhile.
+    fn rights<'a>(
+        access: &AccessList,
+        settings: &'a Settings,
+        probe: Option<&'a Probe>,
+        uid: Uid,
+    ) -> Option<(GroupName, &'a Group)> {
+        match (access.get(&uid), probe) {
+            (Some(entry), _) => Some((entry.group, settings.groups.get(&entry.group)?)),
+            (None, Some(probe)) if probe.uid == uid => Some((GroupName::NONE, &probe.group)),
+            (None, _) => None,
+        }
     }
 
     /// Whether an object may be asked this at all: it has a group, whose rules take the payload.

@@ -45,8 +45,8 @@ impl Router {
             return Err(Count::TelemetryWrongSource);
         }
         let uid = self.object_of(now, datagram.token).ok_or(Count::TelemetryWrongToken)?;
-        let access = self.access.get(&uid).ok_or(Count::TelemetryNotAllowed)?;
-        let group = self.settings.groups.get(&access.group).ok_or(Count::TelemetryNotAllowed)?;
+        let rights = Self::rights(&self.access, &self.settings, self.probe.as_deref(), uid);
+        let (name, group) = rights.ok_or(Count::TelemetryNotAllowed)?;
         if !group.telemetry {
             return Err(Count::TelemetryNotAllowed);
         }
@@ -60,7 +60,7 @@ impl Router {
         {
             return Err(Count::RateExceeded);
         }
-        Ok(TakenTelemetry { uid, group: access.group })
+        Ok(TakenTelemetry { uid, group: name })
     }
 
     /// Gives a connected object a fresh token, if its group may send telemetry.

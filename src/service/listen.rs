@@ -44,6 +44,13 @@ impl Sockets {
         self.held.iter().map(|held| held.socket.as_fd())
     }
 
+    /// Another descriptor of the socket for datagrams, once it was asked for.
+    pub fn datagrams(&self) -> io::Result<UdpSocket> {
+        let is_it = |held: &&Held| SockRef::from(&held.socket).r#type().ok() == Some(Type::DGRAM);
+        let held = self.held.iter().find(is_it).ok_or(io::ErrorKind::NotFound)?;
+        held.socket.try_clone().map(UdpSocket::from)
+    }
+
     /// Listens on a TCP port; the error names it.
     pub fn tcp(&mut self, key: &'static str, address: SocketAddr) -> Result<Async<TcpListener>, String> {
         let listen = || -> io::Result<Socket> {

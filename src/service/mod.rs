@@ -15,6 +15,7 @@ pub mod listen;
 mod settings;
 mod state;
 pub mod supervision;
+pub mod upgrade;
 mod view;
 mod watch;
 mod wear;
@@ -31,13 +32,14 @@ use smol::{Executor, Task};
 use crate::endpoint::admission::Admission;
 use crate::endpoint::http::api::Api;
 use crate::endpoint::http::server::Server;
-use crate::endpoint::maintenance::Maintenance;
+use crate::endpoint::maintenance::{Maintenance, Uploads};
 use crate::endpoint::subscribers::Subscribers;
 use crate::endpoint::tcp::TcpServer;
 use crate::endpoint::tls::Certificates;
 use crate::endpoint::udp::UdpServer;
 use crate::endpoint::webhook::Webhooks;
 use crate::hub::access_keeper::AccessKeeper;
+use crate::hub::alerts::Rule;
 use crate::hub::auditing::{Deed, What};
 use crate::hub::backend::Backend;
 use crate::hub::file_stamp::stamp;
@@ -57,6 +59,7 @@ use listen::Sockets;
 use state::StateFolder;
 pub use state::look_into;
 use supervision::{Manager, Watchdog};
+use upgrade::{Desk, Job, Versions};
 use view::View;
 
 /// Threads of the executor at most; more cores than that are for the system's own work.
@@ -83,13 +86,35 @@ pub struct Service {
     blackbox: BlackBox,
     journal: Arc<Journal>,
     subscribers: Subscribers,
+    /// That for datagrams first.
     listeners: Mutex<Vec<Task<()>>>,
-    _upkeep: Vec<Task<()>>,
+    /// Deadlines first.
+    upkeep: Vec<Task<()>>,
     stop: Sender<()>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     manager: Manager,
     _watchdog: Watchdog,
-    _state: StateFolder,
+}
+
+/// What outlives a service: whoever starts again, in this process or as a newer version, goes on with it.
+#[derive(Debug)]
+pub struct Ground {
+    /// Holds the state folder.
+    pub state: StateFolder,
+    /// What is listened on.
+    pub sockets: Sockets,
+    /// Who looks after us.
+    pub manager: Manager,
+    /// Where versions go that somebody uploads; without it none is taken.
+    pub upgrades: Option<Sender<Job>>,
+}
+
+impl Ground {
+    /// Takes the state folder; sockets are opened by the service.
+    pub fn new(config: &Config) -> Result<Self, String> {
+        let state = StateFolder::take(&config.state_dir, config.environment)?;
+        Ok(Self { state, sockets: Sockets::default(), manager: Manager::default(), upgrades: None })
+    }
 }
 
 /// Where the concentrator listens: what the configuration says, with the ports that the system chose for 0.
@@ -104,9 +129,18 @@ pub struct Addresses {
 }
 
 impl Service {
-    /// Starts everything on these sockets, and on new ones where there is none, and tells the service manager. The sentence says what is wrong and who must act.
-    pub fn start(config: Config, sockets: &mut Sockets, manager: &Manager) -> Result<Self, String> {
-        let state = StateFolder::take(&config.state_dir, config.environment)?;
+    /// Starts everything on this ground, and tells the service manager. The sentence says what is wrong and who must act.
+    pub fn start(config: Config, ground: &mut Ground) -> Result<Self, String> {
+        Self::begin(config, ground, |_| Ok(()))
+    }
+
+    /// Starts everything; datagrams are read once `before_datagrams` is over.
+    fn begin(
+        config: Config,
+        ground: &mut Ground,
+        before_datagrams: impl FnOnce(&UdpServer) -> Result<(), String>,
+    ) -> Result<Self, String> {
+        let Ground { sockets, manager, upgrades, .. } = ground;
         let certificates = Certificates::load(&config.tls.certificate, &config.tls.private_key)
             .map_err(|error| error.to_string())?;
         let certificates = Arc::new(certificates);
@@ -159,6 +193,8 @@ impl Service {
             journal.look_back()?;
         }
 
+        before_datagrams(&view.udp)?;
+
         let executor = Arc::new(Executor::new());
         let server = Server::start(
             &executor,
@@ -170,10 +206,10 @@ impl Service {
         let server = Arc::new(Mutex::new(server));
         view.set_api(&api, &server);
         let listeners = vec![
+            alive(&executor, &view, Loop::Telemetry, |view| Arc::clone(&view.udp).receive(socket)),
             alive(&executor, &view, Loop::Sessions, |view| {
                 Arc::clone(&view.tcp).accept(listener, Arc::clone(&executor))
             }),
-            alive(&executor, &view, Loop::Telemetry, |view| Arc::clone(&view.udp).receive(socket)),
         ];
         let upkeep = vec![
             executor.spawn(watch::deadlines(Arc::clone(&view.hub))),
@@ -186,10 +222,12 @@ impl Service {
         });
         let nightly = Arc::new(Nightly::start(Arc::clone(&copies), &config)?);
         view.set_nightly(&nightly);
-        let maintenance = Maintenance::start(&config.maintenance.socket, Arc::clone(&api), Some(copies))
-            .map_err(|error| error.to_string())?;
-        let version = concat!("version ", env!("CARGO_PKG_VERSION"));
-        view.hub.audit(Deed::own(What::Started, version));
+        let desk = upgrades.clone().map(|jobs| Arc::new(Desk::new(&config, jobs)) as Arc<dyn Uploads>);
+        let maintenance =
+            Maintenance::start(&config.maintenance.socket, Arc::clone(&api), Some(copies), desk)
+                .map_err(|error| error.to_string())?;
+        let version = format!("version {}", upgrade::running());
+        view.hub.audit(Deed::own(What::Started, &version));
         let lookout = Lookout::start(Arc::clone(&view), &config, uptime.as_deref())?;
         let blackbox = BlackBox::start(Arc::clone(&view), Arc::clone(&journal), &config.state_dir)?;
         let (stop, stopped) = smol::channel::bounded(1);
@@ -198,13 +236,13 @@ impl Service {
         manager.tell("READY=1");
         log::info!(
             "event=started version={} environment={} sessions={} telemetry={} api={}",
-            env!("CARGO_PKG_VERSION"),
+            upgrade::running(),
             config.environment.name(),
             addresses.sessions,
             addresses.telemetry,
             addresses.api
         );
-        Ok(Self {
+        let service = Self {
             view,
             api,
             server,
@@ -218,18 +256,41 @@ impl Service {
             journal,
             subscribers,
             listeners: Mutex::new(listeners),
-            _upkeep: upkeep,
+            upkeep,
             stop,
             threads: Mutex::new(threads),
             manager: manager.clone(),
             _watchdog: watchdog,
-            _state: state,
-        })
+        };
+        service.tell_rejection(&Versions::new(&service.config()));
+        Ok(service)
     }
 
     /// Where it listens.
     pub fn addresses(&self) -> Addresses {
         self.addresses
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> Config {
+        lock(&self.config).clone()
+    }
+
+    /// Says that a version was rejected, as long as that is the last that is known.
+    fn tell_rejection(&self, versions: &Versions) {
+        if let Some(rejected) = versions.rejected() {
+            self.view.hub.alerts.raise(Rule::UpgradeRolledBack, "", rejected);
+        }
+    }
+
+    /// Takes who waits to be accepted a few at a time for now: everybody comes at once.
+    fn be_patient(&self) {
+        self.view.tcp.be_patient();
+    }
+
+    /// Takes datagrams that came in before it started.
+    pub fn take_datagrams(&self, datagrams: &[(SocketAddr, Vec<u8>)]) {
+        self.view.udp.take(datagrams.iter().map(|(source, bytes)| (*source, bytes.as_slice())));
     }
 
     /// What it is doing.
@@ -281,6 +342,11 @@ impl Service {
         }
         *current = config;
         Ok(needs_restart)
+    }
+
+    /// Lets its end take no longer than it must.
+    pub fn hurry(&self) {
+        self.view.hub.time_out_http_calls();
     }
 
     /// Ends it: no new connections; held HTTP calls get their answer or, after a while, 0xA1; sessions are told that

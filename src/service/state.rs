@@ -1,8 +1,9 @@
 //! The state folder: one running concentrator each, of one environment.
 
 use std::fs::{self, File, TryLockError};
-use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 
 use super::config::Environment;
@@ -10,7 +11,7 @@ use super::config::Environment;
 /// Holds the state folder for this process. Given back when dropped, or when the process ends, however it ends.
 #[derive(Debug)]
 pub struct StateFolder {
-    _lock: File,
+    lock: File,
 }
 
 impl StateFolder {
@@ -38,7 +39,30 @@ impl StateFolder {
             }
         }
         mark(path, environment)?;
-        Ok(Self { _lock: lock })
+        Ok(Self { lock })
+    }
+
+    /// Goes on with the lock of another process, which handed it over: the folder was never free in between.
+    pub fn inherit(lock: OwnedFd, path: &Path, environment: Environment) -> Result<Self, String> {
+        let lock = File::from(lock);
+        let name = path.display();
+        let is_same = || {
+            let (ours, theirs) = (lock.metadata()?, fs::metadata(path.join(LOCK))?);
+            Ok((ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino()))
+        };
+        match is_same().map_err(|error: io::Error| format!("state_dir {name}: cannot be read: {error}"))? {
+            true => {
+                lock.try_lock().map_err(|_| format!("state_dir {name}: is not held by the version before"))?
+            }
+            false => return Err(format!("state_dir {name}: the version before runs on another folder")),
+        }
+        mark(path, environment)?;
+        Ok(Self { lock })
+    }
+
+    /// The lock, to be handed over.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
     }
 }
 
@@ -97,6 +121,25 @@ mod tests {
         drop(held);
         let other = StateFolder::take(&path, Environment::Production).unwrap_err();
         assert!(other.contains("\"test\"") && other.contains("\"production\""), "{other}");
+        StateFolder::take(&path, Environment::Test).unwrap();
+    }
+
+    #[test]
+    fn a_lock_is_handed_over_and_the_folder_is_never_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let older = StateFolder::take(&path, Environment::Test).unwrap();
+        let lock = older.descriptor().try_clone_to_owned().unwrap();
+        let newer = StateFolder::inherit(lock, &path, Environment::Test).unwrap();
+        drop(older);
+        assert!(StateFolder::take(&path, Environment::Test).unwrap_err().contains("another iotsocketd"));
+        let lock = newer.descriptor().try_clone_to_owned().unwrap();
+        let other = folder.path().join("other");
+        drop(StateFolder::take(&other, Environment::Test).unwrap());
+        assert!(
+            StateFolder::inherit(lock, &other, Environment::Test).unwrap_err().contains("another folder")
+        );
+        drop(newer);
         StateFolder::take(&path, Environment::Test).unwrap();
     }
 }

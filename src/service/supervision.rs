@@ -1,29 +1,38 @@
 //! What the service manager is told: that we are ready, that we live, that we stop (`sd_notify`). It is told that we live
 //! only while every loop turns; as soon as one stopped, it is told that instead, and starts us again.
 
+use std::io::{self, IoSlice, Read as _};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd as _;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::sync::Arc;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-use crate::hub::Hub;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, sendmsg_addr};
+
+use super::upgrade::words::{Word, Words};
 use crate::hub::heartbeats::{BEAT, Judge, STOPPED_AFTER};
+use crate::hub::{Hub, lock};
 use crate::logfmt::Quoted;
 
+/// How long the manager may take to understand.
+const BARRIER: Duration = Duration::from_secs(5);
 /// The manager hears from us this often at least in the time after which it takes us for dead.
 const WORDS_A_TIMEOUT: u32 = 4;
 /// The shipped unit's `WatchdogSec=`; what stopped is to be noticed in it.
 const WATCHDOG: Duration = Duration::from_secs(20);
 const _: () = assert!(STOPPED_AFTER.as_secs() + 2 * BEAT.as_secs() < WATCHDOG.as_secs());
 
-/// The way to the service manager, if there is one.
+/// Whoever looks after us: the service manager, the version before us while it judges, or nobody.
 #[derive(Debug, Clone, Default)]
 pub struct Manager {
     socket: Option<(Arc<UnixDatagram>, SocketAddr)>,
     watchdog: Option<Duration>,
+    judge: Arc<Mutex<Option<Words>>>,
 }
 
 impl Manager {
@@ -33,7 +42,9 @@ impl Manager {
         let number = |name| var(name)?.to_str()?.parse::<u64>().ok();
         let for_us = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
         let watchdog = number("WATCHDOG_USEC").filter(|usec| for_us && *usec > 0).map(Duration::from_micros);
-        let Some(name) = var("NOTIFY_SOCKET") else { return Self { socket: None, watchdog } };
+        let Some(name) = var("NOTIFY_SOCKET") else {
+            return Self { watchdog, ..Self::default() };
+        };
         let address = match name.as_bytes().strip_prefix(b"@") {
             Some(name) => SocketAddr::from_abstract_name(name),
             None => SocketAddr::from_pathname(&name),
@@ -42,14 +53,67 @@ impl Manager {
         let socket = socket.inspect_err(|error| {
             log::error!("event=no_way_to_the_service_manager socket={name:?} error={}", Quoted(error));
         });
-        Self { socket: socket.ok(), watchdog }
+        Self { socket: socket.ok(), watchdog, ..Self::default() }
+    }
+
+    /// The version before us hears that we live, and the service manager nothing, until [`Manager::become_service`].
+    pub fn judged_by(self, words: Words) -> Self {
+        Self { judge: Arc::new(Mutex::new(Some(words))), ..self }
+    }
+
+    /// The version before us is satisfied: from now on we speak for the service.
+    pub fn become_service(&self) {
+        *lock(&self.judge) = None;
+        self.tell("READY=1");
     }
 
     /// Tells it something, one assignment a line.
     pub fn tell(&self, words: &str) {
+        if let Some(judge) = &*lock(&self.judge) {
+            let word = match words.lines().last() {
+                Some("WATCHDOG=1") => Word::Alive,
+                Some("WATCHDOG=trigger") => {
+                    Word::Failed("a part of it stopped turning: see the log".to_owned())
+                }
+                _ => return,
+            };
+            // It is noticed elsewhere when nobody listens any more.
+            let _heard = judge.say(&word);
+            return;
+        }
         let Some((socket, address)) = &self.socket else { return };
         if let Err(error) = socket.send_to_addr(words.as_bytes(), address) {
             log::warn!("event=service_manager_not_told error={}", Quoted(error));
+        }
+    }
+
+    /// Hands the service over to another process, and waits until that is understood.
+    pub fn hand_over(&self, pid: u32) {
+        self.tell(&format!("MAINPID={pid}"));
+        self.barrier();
+    }
+
+    /// Waits until all that it was told is handled: it then closes what came with the last word.
+    fn barrier(&self) {
+        let Some((socket, address)) = &self.socket else { return };
+        let wait = || -> io::Result<()> {
+            let (mut ours, theirs) = UnixStream::pair()?;
+            ours.set_read_timeout(Some(BARRIER))?;
+            let address = match (address.as_pathname(), address.as_abstract_name()) {
+                (Some(path), _) => SocketAddrUnix::new(path)?,
+                (None, name) => SocketAddrUnix::new_abstract_name(name.unwrap_or_default())?,
+            };
+            let descriptors = [theirs.as_fd()];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            control.push(SendAncillaryMessage::ScmRights(&descriptors));
+            let words = [IoSlice::new(b"BARRIER=1")];
+            sendmsg_addr(socket, &address, &words, &mut control, SendFlags::NOSIGNAL)?;
+            drop(theirs);
+            ours.read(&mut [0]).map(drop)
+        };
+        if let Err(error) = wait() {
+            log::warn!("event=service_manager_slow error={}", Quoted(error));
         }
     }
 

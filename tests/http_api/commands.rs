@@ -36,7 +36,7 @@ impl Site {
         fs::create_dir_all(&state).unwrap();
         let world = world();
         let socket = state.join("maintenance.sock");
-        let maintenance = Maintenance::start(&socket, Arc::clone(&world.api), None).unwrap();
+        let maintenance = Maintenance::start(&socket, Arc::clone(&world.api), None, None).unwrap();
         Self { folder, world, maintenance: Some(maintenance) }
     }
 

@@ -14,7 +14,7 @@ use super::world::*;
 fn the_status_is_told_over_a_socket_that_only_owner_and_group_may_open() {
     let (world, folder) = (world(), tempfile::tempdir().unwrap());
     let path = folder.path().join("maintenance.sock");
-    let maintenance = Maintenance::start(&path, Arc::clone(&world.api), None).unwrap();
+    let maintenance = Maintenance::start(&path, Arc::clone(&world.api), None, None).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
     let elsewhere = folder.path().join("elsewhere.sock");
     let json = run_with(&[elsewhere, path.clone()], true).unwrap();
@@ -31,7 +31,7 @@ fn a_stale_socket_is_replaced_but_a_living_one_and_other_files_are_not() {
     let (world, folder) = (world(), tempfile::tempdir().unwrap());
     let path = folder.path().join("maintenance.sock");
     drop(UnixListener::bind(&path).unwrap());
-    let start = || Maintenance::start(&path, Arc::clone(&world.api), None);
+    let start = || Maintenance::start(&path, Arc::clone(&world.api), None, None);
     let first = start().unwrap();
     assert!(matches!(start(), Err(MaintenanceError::InUse(_))));
     assert!(run_with(std::slice::from_ref(&path), true).is_ok(), "the first goes on");

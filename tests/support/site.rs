@@ -53,6 +53,8 @@ pub struct Site {
     /// Of this site alone, so that no other test can take its ports.
     pub ip: IpAddr,
     child: Mutex<Option<Child>>,
+    /// A newer version that took over from the child.
+    adopted: Mutex<Option<u32>>,
     /// What must never appear in a log: keys and tokens, as hex.
     secrets: Arc<Mutex<Vec<String>>>,
 }
@@ -70,7 +72,8 @@ impl Site {
         static NEXT: AtomicU8 = AtomicU8::new(1);
         let [low, high, ..] = std::process::id().to_le_bytes();
         let ip = IpAddr::from([127, 64 | high, low, NEXT.fetch_add(1, Ordering::Relaxed)]);
-        let site = Self { folder, ip, child: Mutex::default(), secrets: Arc::default() };
+        let site =
+            Self { folder, ip, child: Mutex::default(), adopted: Mutex::default(), secrets: Arc::default() };
         site.keep_secret(key_to_hex(&site.central_key()));
         for (section, port) in [("sessions", 5505), ("telemetry", 5505), ("api", 5443)] {
             site.set(section, "listen", &format!("\"{ip}:{port}\""));
@@ -205,13 +208,48 @@ impl Site {
         *self.child.lock().unwrap() = Some(child);
     }
 
+    /// Waits until the version that ran before an update is gone, and looks after the newer one from now on.
+    pub fn adopt(&self, old: u32) {
+        match self.child.lock().unwrap().take() {
+            Some(mut child) => assert!(child.wait().unwrap().success(), "{}", self.log()),
+            None => eventually("the older version is gone", || is_gone(old)),
+        }
+        let log = self.log();
+        let line = log.lines().rfind(|line| line.contains("event=upgraded ")).unwrap();
+        let pid = line.split_once(" pid=").unwrap().1.trim().parse().unwrap();
+        *self.adopted.lock().unwrap() = Some(pid);
+    }
+
+    /// The process was killed by somebody else.
+    pub fn reap(&self) {
+        self.child.lock().unwrap().take().unwrap().wait().unwrap();
+    }
+
+    /// Starts it again and again, as a service manager does, until the state folder is free.
+    pub fn start_when_free(&self) {
+        let starts = self.log().matches("event=started").count();
+        self.launch(&[]);
+        eventually("it is started", || {
+            if !self.is_running() {
+                self.launch(&[]);
+            }
+            self.is_running() && self.log().matches("event=started").count() > starts
+        });
+    }
+
     /// Whether it runs: it may have been killed.
     pub fn is_running(&self) -> bool {
+        if let Some(pid) = *self.adopted.lock().unwrap() {
+            return !is_gone(pid);
+        }
         let mut child = self.child.lock().unwrap();
         child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
     }
 
     pub fn pid(&self) -> u32 {
+        if let Some(pid) = *self.adopted.lock().unwrap() {
+            return pid;
+        }
         self.child.lock().unwrap().as_ref().unwrap().id()
     }
 
@@ -240,6 +278,12 @@ impl Site {
     /// Asks it to stop, as systemd would; it must end well and in time.
     pub fn stop(&self) {
         self.signal("TERM");
+        if let Some(pid) = self.adopted.lock().unwrap().take() {
+            let start = Instant::now();
+            eventually("it ends", || is_gone(pid));
+            assert!(start.elapsed() < DRAIN_MAX && self.log().trim_end().ends_with("event=stopped"));
+            return;
+        }
         let status = self.wait_exit(DRAIN_MAX);
         assert_eq!(status.code(), Some(0), "{}", self.log());
     }
@@ -376,10 +420,20 @@ impl Site {
     }
 }
 
+/// Whether a process that is not our child is gone, or waits for somebody to see its end.
+fn is_gone(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
+}
+
 impl Drop for Site {
     fn drop(&mut self) {
-        let is_running = self.child.lock().unwrap_or_else(|e| e.into_inner()).is_some();
+        let adopted = *self.adopted.lock().unwrap_or_else(|e| e.into_inner());
+        let is_running = self.child.lock().unwrap_or_else(|e| e.into_inner()).is_some() || adopted.is_some();
         if std::thread::panicking() {
+            if let Some(pid) = adopted {
+                let _gone = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+            }
             if let Some(mut child) = self.child.lock().unwrap_or_else(|e| e.into_inner()).take() {
                 child.kill().unwrap();
                 child.wait().unwrap();

@@ -13,10 +13,8 @@ use std::time::{Duration, Instant};
 use super::arguments::Arguments;
 use super::{Failure, log_lines, output};
 use crate::client::load::{Load, Plan, Rate};
-use crate::service::Service;
 use crate::service::config::parse_duration;
-use crate::service::listen::Sockets;
-use crate::service::supervision::Manager;
+use crate::service::{Ground, Service};
 use central::Central;
 use site::Site;
 use view::{SHOW_EVERY, View};
@@ -68,8 +66,9 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
 
     let central = Central::start()?;
     let site = Site::make(OBJECTS, &central)?;
-    let service = Service::start(site.config()?, &mut Sockets::default(), &Manager::default())
-        .map_err(Failure::Failed)?;
+    let config = site.config()?;
+    let mut ground = Ground::new(&config).map_err(Failure::Failed)?;
+    let service = Service::start(config, &mut ground).map_err(Failure::Failed)?;
     let target = site.target(&service)?;
     let load = Load::start(target, plan()).map_err(|error| Failure::Failed(error.to_string()))?;
     central.count_into(load.counters());

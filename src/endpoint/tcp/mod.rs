@@ -31,6 +31,12 @@ use crate::session;
 /// A pause after the system could not give a connection (no descriptors left): it is not asked in a loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// After an update connections are paced for this long, from this many on their way to the login, each by so much at most.
+const PATIENT_FOR: Duration = Duration::from_secs(10);
+const PACED_AT: usize = 64;
+const PACE_MAX: Duration = Duration::from_millis(100);
+const PACE_STEP: Duration = Duration::from_millis(2);
+
 /// Connections above the bound that are told so at a time; more are closed without a word.
 const TURNED_AWAY_MAX: usize = 64;
 
@@ -59,6 +65,8 @@ pub struct TcpServer {
     settings: Mutex<Settings>,
     /// Connections above the bound that are just being told so.
     turned_away: AtomicUsize,
+    /// Until when many wait at once to be accepted.
+    patient_until: Mutex<Option<Instant>>,
 }
 
 /// Why a connection or a session was refused or ended.
@@ -153,6 +161,7 @@ impl TcpServer {
             refusals: Refusals::new("sessions"),
             settings: Mutex::new(settings),
             turned_away: AtomicUsize::new(0),
+            patient_until: Mutex::new(None),
         }
     }
 
@@ -161,9 +170,30 @@ impl TcpServer {
         *lock(&self.settings) = settings;
     }
 
+    /// Everybody comes at once, as after an update. For a while connections are accepted no faster than they log in, so that
+    /// none makes room for another: who waits with the system is refused nothing.
+    pub fn be_patient(&self) {
+        *lock(&self.patient_until) = Some(Instant::now() + PATIENT_FOR);
+    }
+
+    /// Waits until few connections are on their way to their login, for a moment at most: who is silent must not keep others
+    /// waiting.
+    async fn pace(&self) {
+        let Some(until) = *lock(&self.patient_until) else { return };
+        let begun = Instant::now();
+        if begun >= until {
+            *lock(&self.patient_until) = None;
+            return;
+        }
+        while self.admission.unauthenticated() >= PACED_AT && begun.elapsed() < PACE_MAX {
+            Timer::after(PACE_STEP).await;
+        }
+    }
+
     /// Accepts connections, until the future is dropped. Each is served by a task of its own.
     pub async fn accept(self: Arc<Self>, listener: Async<TcpListener>, executor: Arc<Executor<'static>>) {
         loop {
+            self.pace().await;
             match listener.accept().await {
                 Ok((io, peer)) => self.admit(io, peer, &executor),
                 Err(error) => {

@@ -261,6 +261,11 @@ impl Journal {
         self.shared.archive.reconfigure(config);
     }
 
+    /// Whether the books are held against what lies in it at the moment.
+    pub fn is_audited(&self) -> bool {
+        self.shared.is_audited.load(Ordering::Acquire)
+    }
+
     /// How it is.
     pub fn health(&self) -> Health {
         lock(&self.shared.health).clone()

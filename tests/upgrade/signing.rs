@@ -1,0 +1,72 @@
+//! Signs versions as `minisign -S` does.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use iotsocketd::service::upgrade::blake2b;
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
+
+use crate::support::Site;
+
+/// Who makes versions.
+pub struct Maker {
+    key: Ed25519KeyPair,
+    id: [u8; 8],
+}
+
+impl Maker {
+    /// With a key of its own.
+    pub fn new(seed: u8) -> Self {
+        Self { key: Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap(), id: [seed; 8] }
+    }
+
+    /// Its versions are taken on this site, and in force after a moment.
+    pub fn trusted_by(&self, site: &Site) {
+        let key = [b"Ed", self.id.as_slice(), self.key.public_key().as_ref()].concat();
+        fs::write(site.path("upgrade.pub"), format!("untrusted comment: x\n{}\n", base64(&key))).unwrap();
+        site.set("upgrade", "confirm_after", "\"1s\"");
+    }
+
+    /// A version as a file with its signature beside it.
+    pub fn version(&self, site: &Site, version: &str, text: &str) -> PathBuf {
+        let file = site.path(&format!("version-{version}"));
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
+        let signature = self.key.sign(&blake2b(text.as_bytes()));
+        let signed = [b"ED", self.id.as_slice(), signature.as_ref()].concat();
+        let comment = format!("iotsocketd version:{version}");
+        let sealed = self.key.sign(&[signature.as_ref(), comment.as_bytes()].concat());
+        let text = format!(
+            "untrusted comment: x\n{}\ntrusted comment: {comment}\n{}\n",
+            base64(&signed),
+            base64(sealed.as_ref())
+        );
+        fs::write(signature_of(&file), text).unwrap();
+        file
+    }
+
+    /// One that is as good as the running one.
+    pub fn good(&self, site: &Site, version: &str) -> PathBuf {
+        let program = env!("CARGO_BIN_EXE_iotsocketd");
+        self.version(site, version, &format!("#!/bin/sh\nexec {program} \"$@\"\n"))
+    }
+}
+
+pub fn signature_of(file: &std::path::Path) -> PathBuf {
+    PathBuf::from(format!("{}.minisig", file.display()))
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for part in bytes.chunks(3) {
+        let bits =
+            part.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - part.len()));
+        for digit in 0..4 {
+            let value = (bits >> (18 - 6 * digit)) as usize & 63;
+            text.push(if digit <= part.len() { DIGITS[value].into() } else { '=' });
+        }
+    }
+    text
+}
