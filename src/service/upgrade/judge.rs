@@ -188,6 +188,14 @@ impl Trial<'_> {
         }
     }
 
+    /// Says a word to it; if it hears nothing any more, why.
+    fn say(&mut self, word: &Word) -> Result<(), No> {
+        let Err(error) = self.words.say(word) else { return Ok(()) };
+        // What it said before its end comes first.
+        while self.hear()?.is_some() {}
+        Err(No::Rejected(format!("it does not listen: {error}")))
+    }
+
     fn wait_for(&mut self, wanted: &Word, timeout: Duration) -> Result<(), No> {
         let deadline = Instant::now() + timeout;
         while Instant::now() < deadline {
@@ -200,8 +208,7 @@ impl Trial<'_> {
 
     /// The journal goes over, and what came in while it was nobody's.
     fn take_over(&mut self, leftover: &mut Leftover, held: &mut Datagrams) -> Result<(), No> {
-        let failed = |error: std::io::Error| No::Rejected(format!("it does not listen: {error}"));
-        self.words.say(&Word::Yours).map_err(failed)?;
+        self.say(&Word::Yours)?;
         self.wait_for(&Word::Reading, READING_TIMEOUT)?;
         *held = leftover.take_datagrams();
         let mut rest = held.as_slice();
@@ -213,10 +220,10 @@ impl Trial<'_> {
                 has_room
             });
             let (now, later) = rest.split_at(fits.count());
-            self.words.say(&Word::Datagrams(now.to_vec())).map_err(failed)?;
+            self.say(&Word::Datagrams(now.to_vec()))?;
             rest = later;
         }
-        self.words.say(&Word::NoMoreDatagrams).map_err(failed)?;
+        self.say(&Word::NoMoreDatagrams)?;
         held.clear();
         Ok(())
     }
