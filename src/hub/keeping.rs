@@ -313,11 +313,6 @@ impl Taken {
 }
 
 impl Hub {
-    /// How many messages were recorded since the journal was made, by kind.
-    pub fn recorded(&self) -> BTreeMap<Kind, u64> {
-        super::lock(&self.core).log.recorded.clone()
-    }
-
     /// A round of commits begins: how many batches there are to take. What is appended from now on is for the next.
     pub fn begin_round(&self) -> usize {
         let mut core = super::lock(&self.core);

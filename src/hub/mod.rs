@@ -13,6 +13,7 @@ pub mod commands;
 mod dispatch;
 pub mod durable;
 pub mod file_stamp;
+mod glance;
 mod handover;
 pub mod heartbeats;
 pub mod history;
@@ -41,7 +42,6 @@ use std::time::{Duration, Instant};
 use crate::delivery::central::Central;
 use crate::delivery::commands::{Commands, Outcome};
 use crate::journal::Seq;
-use crate::journal::front::Front;
 use crate::journal::record::{Kind as MessageKind, Message, State, Via};
 use crate::journal::stamp::MessageId;
 use crate::journal::state::Small;
@@ -54,6 +54,7 @@ use crate::router::{
 use crate::wire::{AuthKey, Datagram, Format, Payload, Transmission, Uid};
 use commands::CommandDesk;
 use dispatch::{Dispatch, open_sessions};
+pub use glance::Glance;
 use http_call::Slot;
 pub use http_call::{CallAnswer, HttpCall};
 use keeping::Log;
@@ -245,23 +246,6 @@ impl Hub {
     /// The objects whose keys everybody knows.
     pub fn weak_objects(&self) -> WeakObjects {
         lock(&self.core).weak_objects
-    }
-
-    /// Looks at the router.
-    pub fn with_router<T>(&self, look: impl FnOnce(&Router) -> T) -> T {
-        look(&lock(&self.core).router)
-    }
-
-    /// Looks at the router and at when objects were seen.
-    pub fn look_at_objects<T>(&self, look: impl FnOnce(&Router, &seen::Seen) -> T) -> T {
-        let core = lock(&self.core);
-        look(&core.router, &core.seen)
-    }
-
-    /// Looks at everything at the same moment, so that sums agree.
-    pub fn look<T>(&self, look: impl FnOnce(&Router, &Front, &Central) -> T) -> T {
-        let core = lock(&self.core);
-        look(&core.router, &core.log.front, &core.central)
     }
 
     /// Orders every connection of a peer to close with this code.

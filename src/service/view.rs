@@ -30,7 +30,7 @@ use crate::hub::seen::Seen;
 use crate::hub::status::{
     Alert, Availability, Books, Calls, Certificate, Disk, Queue, Rates, Sessions, Status,
 };
-use crate::hub::{CallAnswer, Hub, lock};
+use crate::hub::{CallAnswer, Glance, Hub, lock};
 use crate::journal::Seq;
 use crate::journal::stamp::MessageId;
 use crate::router::access::AccessEntry;
@@ -191,7 +191,7 @@ impl View {
 
     /// Takes the counters of now for the rates; to be called every second.
     pub fn sample_rates(&self) {
-        let counters = self.hub.look(|router, _, central| {
+        let counters = self.hub.look(|Glance { router, central, .. }| {
             let counts = router.counts();
             let requests = counts.get(Count::CallsStarted) + counts.get(Count::RequestsStarted);
             [requests, counts.get(Count::TelemetryTaken), central.books().sum().delivered]
@@ -333,7 +333,7 @@ impl Backend for View {
         let disk = self.disk();
         let webhooks = self.webhooks.pool().counters();
         let commands = self.hub.waiting_commands() as u64;
-        let mut status = self.hub.look(|router, _, central| {
+        let mut status = self.hub.look(|Glance { router, central, recorded, .. }| {
             let counts = router.counts();
             let (live, kept) = router.session_counts();
             let (calls, requests) = router.pending_calls();
@@ -356,6 +356,7 @@ impl Backend for View {
                     abandoned: counts.get(Count::CallsAbandoned),
                 },
                 books: Books::of(central.books()),
+                recorded: recorded.iter().map(|(kind, count)| (kind.name(), *count)).collect(),
                 refusals: self.refusals(router, &webhooks),
                 disk,
                 queue,
@@ -410,8 +411,6 @@ impl View {
             ("api".to_owned(), api as u64),
         ]);
         status.backup = self.nightly.get().and_then(Weak::upgrade).map(|nightly| nightly.status());
-        let recorded = self.hub.recorded().into_iter();
-        status.recorded = recorded.map(|(kind, count)| (kind.name(), count)).collect();
         status.availability = *lock(&self.availability);
         status.clock_is_set = self.journal.knows_time();
         status.alerts = self.hub.alerts.up().into_iter().map(shown_alert).collect();
@@ -420,7 +419,7 @@ impl View {
             not_after: end.to_string(),
             days_left: end.duration_since(Timestamp::now()).as_hours().div_euclid(24),
         });
-        let payload = self.hub.look(|_, front, _| front.payload_bytes());
+        let payload = self.hub.look(|glance| glance.front.payload_bytes());
         let facts = lock(&self.facts);
         status.environment = facts.environment.to_owned();
         let work = Work { uptime, payload };

@@ -233,7 +233,7 @@ fn a_flood_while_the_central_is_away_costs_bounded_memory() {
     let data = vec![1; 4000];
     let head = iotsocketd::wire::Payload::new(Format::Binary, &data).unwrap().encode_head();
     let datagram = [token.0.as_slice(), head.as_slice(), &data].concat();
-    // Twice what fits.
+    // More than memory has room for; what flash does not take in time is dropped and counted.
     eventually("enough was taken", || {
         for _ in 0..2000 {
             let _may_be_full = socket.send(&datagram);
@@ -246,7 +246,7 @@ fn a_flood_while_the_central_is_away_costs_bounded_memory() {
         let dropped: u64 = books["dropped"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
         let [received, delivered, waiting] =
             ["received", "delivered", "waiting"].map(|name| books[name].as_u64().unwrap());
-        dropped > 0 && received == delivered + waiting + dropped
+        received == delivered + waiting + dropped
     });
 }
 

@@ -65,7 +65,7 @@ impl Noticed {
         let mut records = hub.book_damaged(&to_book);
         let mut told: Vec<Told> = Vec::new();
         // What is in memory yet is delivered from there.
-        let in_memory = hub.look(|_, front, _| front.tail_start());
+        let in_memory = hub.look(|glance| glance.front.tail_start());
         for (from, to) in if fresh.is_empty() { Vec::new() } else { lost(writer, &fresh) } {
             let to = to.min(in_memory.saturating_sub(1));
             if to < from || is_known(writer.small(), from, to) {
