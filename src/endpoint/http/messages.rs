@@ -285,7 +285,11 @@ fn left() -> ApiError {
 }
 
 fn unknown_message() -> ApiError {
-    ApiError::new(Cause::Object, 404, "there is no message with this id, or none that this key may see")
+    ApiError::new(
+        Cause::Object,
+        404,
+        "there is no message with this id or number, or none that this key may see",
+    )
 }
 
 fn unreadable(error: HistoryError) -> ApiError {
