@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::ingest::{events, message, messages, take_all};
-use crate::support::{Hooks, Http, PATIENCE, Site, eventually};
+use crate::support::receiver::{Receiver as Endpoint, SECRET};
+use crate::support::{Act, Hook, Hooks, Http, PATIENCE, Site, eventually};
 
 /// Messages of each network; every third is delivered twice by it, as after an answer that was lost.
 const MESSAGES: u64 = 30;
@@ -28,7 +29,7 @@ pub struct Arrived {
 pub trait Receiver: Sync {
     /// Adds itself to the configuration of a site that does not run yet.
     fn configure(&self, site: &Site);
-    /// Everything that came so far, in its order, and again if it came again.
+    /// Everything that came so far, in its order; what came again may be there again.
     fn arrived(&self) -> Vec<Arrived>;
 }
 
@@ -352,6 +353,49 @@ impl Receiver for Central {
         };
         self.0.seen().iter().map(|hook| one(&hook.body)).collect()
     }
+}
+
+/// A subscriber that believes what is signed only, is busy now and then, and has this in its section.
+struct Signed {
+    endpoint: Endpoint,
+    more: &'static str,
+}
+
+impl Signed {
+    fn new(more: &'static str) -> Self {
+        let is_busy = |calls: u64| calls % 40 == 7;
+        let refuse = move |_: &_, calls| is_busy(calls).then(|| Act::Answer(503, String::new()));
+        Self { endpoint: Endpoint::start_with(SECRET, refuse), more }
+    }
+}
+
+impl Receiver for Signed {
+    fn configure(&self, site: &Site) {
+        site.keep_secret(SECRET.to_owned());
+        site.append(&self.endpoint.table("erp", self.more));
+    }
+
+    fn arrived(&self) -> Vec<Arrived> {
+        let one = |(id, uid, payload)| Arrived { id: Some(id), uid, payload };
+        self.endpoint.all().into_iter().map(one).collect()
+    }
+}
+
+#[test]
+fn a_subscriber_that_checks_signatures_gets_every_message_of_every_network_over_kills() {
+    let subscriber = Signed::new("order = \"strict\"");
+    every_message_arrives_once_in_order(&subscriber);
+    assert!(subscriber.endpoint.seqs().is_sorted(), "everything is in the order of its arrival");
+}
+
+#[test]
+fn a_subscriber_of_batches_gets_every_message_of_every_network_over_kills() {
+    let subscriber = Signed::new("order = \"strict\"\nbatch_max = 20\nbatch_wait = \"20ms\"");
+    every_message_arrives_once_in_order(&subscriber);
+    assert!(subscriber.endpoint.seqs().is_sorted(), "everything is in the order of its arrival");
+    let seen = subscriber.endpoint.hooks.seen();
+    let of_several = |hook: &Hook| hook.body["messages"].as_array().is_some_and(|list| list.len() > 1);
+    assert!(seen.iter().any(of_several), "batches are batches");
 }
 
 #[test]

@@ -123,6 +123,14 @@ impl Receiver {
         got.order.iter().filter(|(_, of, ..)| of == uid).map(|(_, _, payload, _)| payload.clone()).collect()
     }
 
+    /// What came, once each: id, object and payload, in the order in which it came first.
+    pub fn all(&self) -> Vec<(String, String, Value)> {
+        let got = self.got.lock().unwrap();
+        let one =
+            |(id, uid, payload, _): &(String, String, Value, u64)| (id.clone(), uid.clone(), payload.clone());
+        got.order.iter().map(one).collect()
+    }
+
     /// The numbers of what came, in the order in which it came first.
     pub fn seqs(&self) -> Vec<u64> {
         self.got.lock().unwrap().order.iter().map(|(.., seq)| *seq).collect()
