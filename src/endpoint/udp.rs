@@ -16,7 +16,7 @@ use crate::logfmt::Quoted;
 use crate::net::canonical;
 use crate::router::Count;
 use crate::sys::{Batch, Received, enable_overflow_count};
-use crate::wire::{Datagram, WireError};
+use crate::wire::{Datagram, Token, WireError};
 
 /// A pause after the system failed to give datagrams: it is not asked in a loop.
 const RECEIVE_PAUSE: Duration = Duration::from_millis(100);
@@ -158,6 +158,9 @@ impl UdpServer {
                 .and_then(|datagram| turn.telemetry(&datagram, source).map_err(UdpCause::from));
             if let Err(cause) = taken {
                 self.refusals.note(cause, &source, &"datagram dropped");
+                let token = received.bytes.first_chunk().copied().map(Token);
+                let name = UdpCause::NAMES.get(cause.index()).copied().unwrap_or_default();
+                turn.audit_datagram(token, source, name);
             }
         }
         turn.pump();

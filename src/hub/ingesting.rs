@@ -15,6 +15,7 @@ use async_io::Timer;
 use smol::future::FutureExt as _;
 
 use super::alerts::{Alerts, Rule};
+use super::auditing::{Deed, What};
 use super::durable::NeverDurable;
 use super::intake::{Arrival, IntakeError, Receipt};
 use super::{Hub, Turn, lock};
@@ -223,10 +224,14 @@ impl Turn<'_> {
             return Ok(Receipt::Duplicate(first));
         }
         let payload = Payload::new(mapped.format, &mapped.payload).unwrap_or(Payload::EMPTY);
-        match self.core.router.ingested(self.now, mapped.uid, group, payload) {
-            Ok(()) => {}
-            Err(Count::RateExceeded) => return Ok(Receipt::TooFast(group)),
-            Err(count) => return Ok(Receipt::Refused(refusal(count, group, mapped).into())),
+        if let Err(count) = self.core.router.ingested(self.now, mapped.uid, group, payload) {
+            let why = refusal(count, group, mapped);
+            let (who, uid) = (mapped.uid.as_str(), Some(mapped.uid));
+            self.audit(Deed { who, uid, ..Deed::own(What::MessageRefused, &format!("{source}: {why}")) });
+            return Ok(match count {
+                Count::RateExceeded => Receipt::TooFast(why.into()),
+                _ => Receipt::Refused(why.into()),
+            });
         }
         let message = telemetry(group, source, &mapped.network, mapped);
         let appended = self.core.log.append(message);
@@ -375,6 +380,9 @@ fn refusal(count: Count, group: GroupName, mapped: &Mapped) -> String {
             format!("objects of the group `{group}` may not send {} bytes", mapped.payload.len())
         }
         Count::PayloadNotItsFormat => format!("the payload is no {}", mapped.format.name()),
+        Count::RateExceeded => {
+            format!("more than the group `{group}` may send of one object: try again later")
+        }
         _ => format!("objects of the group `{group}` may not send telemetry"),
     }
 }

@@ -83,8 +83,8 @@ pub enum Receipt {
     Quarantined(MessageId),
     /// The rules of its object's group are against it; why, as a sentence for the sender.
     Refused(Cow<'static, str>),
-    /// Its object sends more than the rate of this group.
-    TooFast(GroupName),
+    /// Its object sends more than its group's rate: it may be tried again; as a sentence for the sender.
+    TooFast(Cow<'static, str>),
 }
 
 /// What became of a source's quarantine.

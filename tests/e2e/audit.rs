@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use iotsocketd::wire::{Format, Token};
 use serde_json::Value;
 
 use crate::support::{Http, Site, eventually};
@@ -120,6 +121,73 @@ fn a_journal_that_somebody_changed_shows() {
     let ran = site.run(&["audit", "--verify"]);
     assert_eq!(ran.code, 1, "{}", ran.out);
     assert!(ran.err.contains("missing") || ran.err.contains("changed"), "{}", ran.err);
+}
+
+/// Whoever sends what is refused is in the audit log: once at first, and its count a minute later or at the end.
+#[test]
+fn refused_messages_are_recorded_of_who_sent_them() {
+    let site = Site::new();
+    let pump = site.device("pump", "Devices");
+    for (key, value) in [("validate", "\"format\""), ("max_payload", "\"10B\"")] {
+        site.set("groups.Devices", key, value);
+    }
+    site.append("[ingest.own]\nformat = \"plain\"\ngroup = \"Devices\"\nmax_body = \"1KiB\"");
+    site.append("[ingest.slow]\nformat = \"plain\"\ngroup = \"Devices\"\nrate = \"1/s\"");
+    site.append("[ingest.far]\nformat = \"plain\"\ngroup = \"Devices\"\nallow_from = [\"127.0.0.2/32\"]");
+    site.set("api", "body_timeout", "\"1s\"");
+    site.start();
+    let (_session, token) = site.login_with_token(pump);
+    (0..5).for_each(|_| site.telemetry(token, Format::Utf8, b"01234567890"));
+    site.telemetry(Token([0xA5; 8]), Format::Binary, b"1");
+    site.datagram(b"short");
+    let bring = |source: &str, kind: &str, body: &[u8]| {
+        let headers = [("Content-Type", kind)];
+        site.http().post_with(&format!("/v1/ingest/{source}"), &headers, body).unwrap().status
+    };
+    let json = "application/json";
+    let long = br#"{"UID":"boiler","Payload":"01234567890","Format":"UTF8"}"#;
+    assert_eq!(bring("own", json, long), 422);
+    assert_eq!(bring("own", json, b"{"), 400);
+    assert_eq!(bring("own", "text/html", b"{}"), 415);
+    assert_eq!(bring("own", json, &[b' '; 1025]), 413);
+    let few = br#"[{"UID":"a","Payload":1,"Format":"JSON"},{"UID":"a","Payload":2,"Format":"JSON"}]"#;
+    assert_eq!((bring("slow", json, few), bring("slow", json, few)), (200, 429));
+    assert_eq!(bring("far", json, few), 403);
+    assert_eq!(bring("nobody", json, few), 404);
+    let mut slow = site.http();
+    slow.send_part(
+        "POST",
+        "/v1/ingest/own",
+        "Content-Type: application/json\r\nContent-Length: 50\r\n",
+        b"{",
+    )
+    .unwrap();
+    assert_eq!(slow.read().unwrap().status, 408);
+    for (what, who, detail) in [
+        ("message_refused", "pump", "payload"),
+        ("message_refused", "boiler", "own: objects of the group `Devices` may not send 11 bytes"),
+        ("datagram_refused", "", "wrong_token"),
+        ("ingest_refused", "own", "not JSON"),
+        ("ingest_refused", "slow", "1 messages a second"),
+        ("refused", "", "may not bring messages here"),
+        ("key_refused", "central", "no source of this name"),
+    ] {
+        eventually(&format!("{what} {who} {detail} is recorded"), || has(&site, what, who, detail));
+    }
+    let listed = site.run(&["audit", "--uid", "pump"]);
+    assert!(listed.out.contains("message_refused"), "{}", listed.out);
+    site.stop();
+    verified(&site);
+    site.start();
+    let counted = |what: &str, who: &str| -> u64 {
+        let of = records(&site).into_iter().filter(|r| r["what"] == what);
+        let of = of.filter(|r| r["who"].as_str().unwrap_or_default() == who);
+        of.map(|record| record["count"].as_u64().unwrap()).sum()
+    };
+    let counts = [("message_refused", "pump", 5), ("datagram_refused", "", 2), ("ingest_refused", "own", 4)];
+    for (what, who, count) in counts {
+        assert_eq!(counted(what, who), count, "none is left out: {what} {who}");
+    }
 }
 
 #[test]

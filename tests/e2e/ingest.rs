@@ -148,6 +148,41 @@ fn rules_of_a_group_are_told_to_who_brings() {
     assert_eq!(messages(&site, "kind=telemetry").len(), 3);
 }
 
+/// A network knows one answer for all that it posted. What can be told from its second try is asked for again.
+#[test]
+fn a_batch_that_is_too_fast_for_an_object_is_asked_for_again_if_that_brings_nothing_twice() {
+    let site = Site::new();
+    source(&site, "net", "sigfox", "");
+    source(&site, "own", "plain", "");
+    site.set("groups.Devices", "rate", "\"2/s\"");
+    site.start();
+    let other = json!({"device": "AA", "time": 1_795_287_162, "data": "01", "seqNumber": 1});
+    let batch = json!([uplink(1), uplink(2), uplink(3), uplink(4), other]);
+    let late = bring(&site, "net", &batch);
+    assert_eq!(late.status, 429, "{}", late.text());
+    assert!(late.head.contains("retry-after: 1"), "{}", late.head);
+    let results = late.json()["results"].clone();
+    assert!(results[3]["error"].as_str().unwrap().contains("Devices"), "{results}");
+    let first = results[0]["id"].clone();
+    assert!(first.is_string() && results[4]["id"].is_string(), "{results}");
+    let mut last = late;
+    eventually("all of it is taken", || {
+        if last.status == 429 {
+            last = bring(&site, "net", &batch);
+        }
+        last.status == 200
+    });
+    let again = last.json()["results"][0].clone();
+    assert_eq!((&again["id"], &again["duplicate"]), (&first, &json!(true)));
+    assert_eq!(messages(&site, "kind=telemetry").len(), 5, "each once");
+    // Nothing would tell these from their second try.
+    let batch =
+        json!([plain("a", json!(1)), plain("a", json!(2)), plain("a", json!(3)), plain("a", json!(4))]);
+    let told = bring(&site, "own", &batch);
+    assert_eq!(told.status, 200, "{}", told.text());
+    assert!(told.json()["results"][3]["error"].is_string(), "{}", told.text());
+}
+
 #[test]
 fn a_source_comes_and_goes_with_the_configuration() {
     let site = Site::started();

@@ -346,11 +346,13 @@ fn the_rules_of_a_group_are_told() {
     assert!(answered.error().contains("10 bytes"));
     let batch = bring(&world, "plain", &format!("[{0},{0}]", body("o1")));
     assert!(parsed(&batch)["results"][1]["error"].is_string());
-    world.intake.refuse(Receipt::TooFast(group("Devices")));
+    world.intake.refuse(Receipt::TooFast(
+        "more than the group `Devices` may send of one object: try again later".into(),
+    ));
     let late = bring(&world, "plain", &body("o1"));
     assert_eq!((late.status, late.headers["retry-after"].as_str()), (429, "1"));
     assert!(late.error().contains("Devices"));
-    assert_eq!((world.api.refusals.get(Cause::Group), world.api.refusals.get(Cause::Rate)), (1, 1));
+    assert_eq!((world.api.refusals.get(Cause::Group), world.api.refusals.get(Cause::Rate)), (2, 0));
 }
 
 #[test]

@@ -125,8 +125,9 @@ pub enum Decision {
 /// A body that is awaited.
 #[derive(Debug)]
 pub struct Expected {
-    route: Awaited,
+    pub(super) route: Awaited,
     key: Arc<ApiKey>,
+    pub(super) source: Source,
     settings: Arc<Settings>,
     /// Bytes at most.
     pub limit: usize,
@@ -134,7 +135,7 @@ pub struct Expected {
 
 /// What a body is awaited for.
 #[derive(Debug)]
-enum Awaited {
+pub(super) enum Awaited {
     Request,
     Acl,
     /// With its Idempotency-Key.
@@ -297,7 +298,7 @@ impl Api {
                     BodyRoute::Acl => Awaited::Acl,
                     BodyRoute::Command => Awaited::Command(commands::idempotency_key(head.headers)?),
                 };
-                Ok(Decision::Body(Expected { route, key: Arc::clone(key), settings, limit }))
+                Ok(Decision::Body(Expected { route, key: Arc::clone(key), source, settings, limit }))
             }
             Route::Steering(route) => steering::read(route, head.query, &*self.backend),
             Route::Remap(_) => Ok(Decision::Act(Act::Remap(Arc::clone(door.ok_or_else(unknown_source)?)))),
@@ -306,7 +307,7 @@ impl Api {
                 let limit = visit.door.source.max_body;
                 routes::check_body(head, |_| visit.takes(), limit)?;
                 let (key, settings) = (Arc::clone(key), Arc::clone(&settings));
-                Ok(Decision::Body(Expected { route: Awaited::Ingest(visit), key, settings, limit }))
+                Ok(Decision::Body(Expected { route: Awaited::Ingest(visit), key, source, settings, limit }))
             }
         }
     }
@@ -346,7 +347,8 @@ impl Api {
             }
             Awaited::Ingest(visit) => {
                 let ingest = self.ingest.as_ref().ok_or_else(no_intake)?;
-                ingest.take(&visit, &expected.key, self.backend.as_ref(), body).await
+                let taken = ingest.take(&visit, &expected.key, self.backend.as_ref(), body).await;
+                taken.inspect_err(|error| self.audit_visit(&visit, expected.source, error))
             }
         }
     }

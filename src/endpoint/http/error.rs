@@ -50,7 +50,7 @@ pub enum Cause {
     Accept,
     /// 429: more than a source may send.
     Rate,
-    /// 422: the rules of the object's group.
+    /// 422 or 429: the rules of the object's group.
     Group,
 }
 

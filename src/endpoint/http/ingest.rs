@@ -18,12 +18,15 @@ use crate::endpoint::refusals::{self, Refusals};
 use crate::hub::backend::Backend;
 use crate::hub::intake::{Arrival, Intake, IntakeError, QUARANTINE_MAX, Receipt, RemapError};
 use crate::hub::lock;
-use crate::ingest::{self, Allowance, Fault, Flag, HEADERS, Kept, Outcome, Request, Source};
+use crate::ingest::{self, Allowance, Fault, Flag, HEADERS, Kept, Mapped, Outcome, Request, Source};
 use crate::payload_json::write_string;
 use crate::wire::GroupName;
 
 /// The longest Basic credentials that are looked at, in bytes of base64.
 const BASIC_MAX: usize = 1024;
+
+/// What is told who sent more than a rate.
+const AGAIN_SOON: (&str, &str) = ("retry-after", "1");
 
 /// Every source by its name in the path.
 pub type Doors = BTreeMap<String, Arc<Door>>;
@@ -226,12 +229,12 @@ impl Ingest {
             match outcome {
                 Outcome::Message(mapped) => {
                     let group = group(source, key, backend.group_of(mapped.uid))?;
-                    places.push(Place::Mapped { flags: mapped.flags.clone(), waits: mapped.wants_downlink });
+                    places.push(Place::of(&mapped));
                     arrivals.push(Arrival::Message { group, mapped });
                 }
                 Outcome::Merge(mapped) => {
                     let group = group(source, key, backend.group_of(mapped.uid))?;
-                    places.push(Place::Mapped { flags: mapped.flags.clone(), waits: mapped.wants_downlink });
+                    places.push(Place::of(&mapped));
                     arrivals.push(Arrival::Merge { group, mapped });
                 }
                 Outcome::Ignored(event) => places.push(Place::Ignored(event)),
@@ -262,20 +265,22 @@ impl Ingest {
             true => Ok(()),
             false => {
                 let sentence = format!("more than {} messages a second: try again later", source.rate);
-                Err(ApiError::new(Cause::Rate, 429, sentence).with_header("retry-after", "1"))
+                Err(ApiError::new(Cause::Rate, 429, sentence).with_header(AGAIN_SOON.0, AGAIN_SOON.1))
             }
         }
     }
 
     /// The result of one element; counts it.
     fn result(&self, place: Place, receipts: &mut impl Iterator<Item = Receipt>) -> Result<Done, ApiError> {
-        let (flags, waits, unmapped) = match place {
+        let (flags, waits, is_known_again, unmapped) = match place {
             Place::Ignored(event) => {
                 self.notes.count(Note::Ignored);
-                return Ok(Done { members: format!("\"ignored\":\"{event}\""), waits: false });
+                let members = format!("\"ignored\":\"{event}\"");
+                return Ok(Done { members, waits: false, is_known_again: true });
             }
-            Place::Mapped { flags, waits } => (flags, waits, None),
-            Place::Unmapped(fault, sentence) => (Vec::new(), false, Some((fault, sentence))),
+            Place::Mapped { flags, waits, is_known_again } => (flags, waits, is_known_again, None),
+            // Copies of it are one message once it can be mapped.
+            Place::Unmapped(fault, sentence) => (Vec::new(), false, true, Some((fault, sentence))),
         };
         // Whoever takes gives a receipt for each; one that is missing is no proof.
         let receipt = receipts.next().ok_or_else(|| not_taken(IntakeError::Busy))?;
@@ -301,11 +306,11 @@ impl Ingest {
                 self.notes.note(Note::Refused, &"none", &sentence);
                 return Err(ApiError::new(Cause::Group, 422, sentence));
             }
-            Receipt::TooFast(group) => {
-                let sentence =
-                    format!("more than the group `{group}` may send of one object: try again later");
+            Receipt::TooFast(sentence) => {
                 self.notes.note(Note::Refused, &"none", &sentence);
-                return Err(ApiError::new(Cause::Rate, 429, sentence).with_header("retry-after", "1"));
+                return Err(
+                    ApiError::new(Cause::Group, 429, sentence).with_header(AGAIN_SOON.0, AGAIN_SOON.1)
+                );
             }
         };
         if let Some((fault, sentence)) = unmapped {
@@ -317,15 +322,22 @@ impl Ingest {
             let names: Vec<_> = flags.iter().map(|flag| format!("\"{}\"", flag.name())).collect();
             let _written = write!(members, ",\"flags\":[{}]", names.join(","));
         }
-        Ok(Done { members, waits })
+        Ok(Done { members, waits, is_known_again })
     }
 }
 
 /// What an element came to before the intake has it.
 enum Place {
-    Mapped { flags: Vec<Flag>, waits: bool },
+    Mapped { flags: Vec<Flag>, waits: bool, is_known_again: bool },
     Unmapped(Fault, String),
     Ignored(&'static str),
+}
+
+impl Place {
+    fn of(mapped: &Mapped) -> Self {
+        let (flags, waits) = (mapped.flags.clone(), mapped.wants_downlink);
+        Self::Mapped { flags, waits, is_known_again: mapped.dedup.is_some() }
+    }
 }
 
 /// What is answered of an element.
@@ -334,9 +346,12 @@ struct Done {
     members: String,
     /// Whether its device waits for a downlink, of which there is none.
     waits: bool,
+    /// Whether a second try of it would be known.
+    is_known_again: bool,
 }
 
-/// One element is answered by itself, several by a list.
+/// One element is answered by itself, several by a list. Whoever posts a list knows one answer for all of it: if an object
+/// of it sent too fast, the list is asked for once more, unless that would bring something else twice.
 fn answer(results: Vec<Result<Done, ApiError>>) -> Result<Reply, ApiError> {
     let mut results = results.into_iter();
     let (first, second) = (results.next(), results.next());
@@ -350,11 +365,16 @@ fn answer(results: Vec<Result<Done, ApiError>>) -> Result<Reply, ApiError> {
         };
     };
     let mut text = String::from("{\"results\":[");
+    let (mut is_too_fast, mut is_known_again) = (false, true);
     for (index, result) in first.into_iter().chain([second]).chain(results).enumerate() {
         text.push_str(if index == 0 { "{" } else { ",{" });
         match result {
-            Ok(done) => text.push_str(&done.members),
+            Ok(done) => {
+                is_known_again &= done.is_known_again;
+                text.push_str(&done.members);
+            }
             Err(error) => {
+                is_too_fast |= error.status == 429;
                 text.push_str("\"error\":");
                 write_string(&mut text, &error.sentence);
             }
@@ -362,7 +382,10 @@ fn answer(results: Vec<Result<Done, ApiError>>) -> Result<Reply, ApiError> {
         text.push('}');
     }
     text.push_str("]}");
-    Ok(Reply::json_text(200, text))
+    match is_too_fast && is_known_again {
+        true => Ok(Reply { header: Some(AGAIN_SOON), ..Reply::json_text(429, text) }),
+        false => Ok(Reply::json_text(200, text)),
+    }
 }
 
 /// The group of an object that comes in: its own, or the source's.

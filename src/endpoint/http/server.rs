@@ -275,7 +275,13 @@ async fn respond(
     let ready = match judged {
         Ok(Decision::Body(expected)) => {
             let timeout = api.settings().body_timeout;
-            read_body(&mut body, &expected, timeout).await.map(|whole| Ready::Finish(expected, whole))
+            match read_body(&mut body, &expected, timeout).await {
+                Ok(whole) => Ok(Ready::Finish(expected, whole)),
+                Err(error) => {
+                    api.audit_body(&expected, &error);
+                    Err(error)
+                }
+            }
         }
         Ok(Decision::Reply(reply)) => Ok(Ready::Reply(reply)),
         Ok(Decision::Recall(recall)) => Ok(Ready::Recall(recall)),

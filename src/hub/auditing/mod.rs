@@ -15,8 +15,8 @@ use super::Hub;
 use crate::journal::chain::Link;
 use crate::journal::record::{Kind, Message, State, Via};
 use crate::limits::ACL_ITEMS_MAX;
-use crate::wire::{Format, GroupName, Uid};
-use tallies::{Doer, TOLD_APART_MAX, Tallies};
+use crate::wire::{Format, GroupName, Token, Uid};
+use tallies::{Doer, OBJECTS_TOLD_APART_MAX, SENDERS_TOLD_APART_MAX, TOLD_APART_MAX, Tallies};
 
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,6 +41,12 @@ pub enum What {
     Started,
     /// The program was told to stop.
     Stopped,
+    /// A message of an object was refused.
+    MessageRefused,
+    /// What a source of a partner network brought was refused as a whole.
+    IngestRefused,
+    /// A datagram of nobody that is known was dropped.
+    DatagramRefused,
 }
 
 impl What {
@@ -57,6 +63,9 @@ impl What {
             Self::Operator => "operator",
             Self::Started => "started",
             Self::Stopped => "stopped",
+            Self::MessageRefused => "message_refused",
+            Self::IngestRefused => "ingest_refused",
+            Self::DatagramRefused => "datagram_refused",
         }
     }
 
@@ -64,6 +73,8 @@ impl What {
     fn told_apart(self) -> Option<usize> {
         match self {
             Self::Refused | Self::KeyUsed | Self::KeyRefused => Some(TOLD_APART_MAX),
+            Self::MessageRefused => Some(OBJECTS_TOLD_APART_MAX),
+            Self::IngestRefused | Self::DatagramRefused => Some(SENDERS_TOLD_APART_MAX),
             // Whoever logs in is on the access list, or the central.
             Self::Login => Some(ACL_ITEMS_MAX + 1),
             _ => None,
@@ -76,7 +87,7 @@ impl What {
 pub struct Deed<'a> {
     /// What was done.
     pub what: What,
-    /// By whom: an object's UID, the name of a key; empty if that is not known.
+    /// By whom: an object's UID, the name of a key or of a source; empty if that is not known.
     pub who: &'a str,
     /// The object that it was done by or for.
     pub uid: Option<Uid>,
@@ -131,7 +142,8 @@ impl Hub {
         let mut turn = self.turn(Instant::now());
         let now = turn.now;
         for (Doer { what, who, from }, count, detail) in turn.core.auditing.tallies.due(now, all) {
-            let uid = (what == What::Login).then(|| Uid::parse(&who).ok()).flatten();
+            let is_of_object = matches!(what, What::Login | What::MessageRefused);
+            let uid = is_of_object.then(|| Uid::parse(&who).ok()).flatten();
             turn.record_deed(Deed { what, who: &who, uid, from, detail: &detail }, count);
         }
     }
@@ -147,6 +159,16 @@ impl super::Turn<'_> {
             let uid = deed.uid.filter(|_| doer.who == deed.who);
             self.record_deed(Deed { who: &doer.who, from: doer.from, uid, ..deed }, count);
         }
+    }
+
+    /// Records, or counts, that a datagram was dropped: of the object whose token it has, or of nobody.
+    pub fn audit_datagram(&mut self, token: Option<Token>, from: IpAddr, why: &str) {
+        let uid = token.and_then(|token| self.core.router.object_of(self.now, token));
+        let (what, who) = match &uid {
+            Some(uid) => (What::MessageRefused, uid.as_str()),
+            None => (What::DatagramRefused, ""),
+        };
+        self.audit(Deed { what, who, uid, from: Some(from), detail: why });
     }
 
     fn record_deed(&mut self, deed: Deed<'_>, count: u64) {

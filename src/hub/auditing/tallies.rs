@@ -1,7 +1,7 @@
 //! Deeds that repeat, counted: at most one record a minute for each who does them from somewhere, and for so many of them
 //! only. So neither strangers nor busy programs wear the medium out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -12,13 +12,20 @@ pub const PERIOD: Duration = Duration::from_secs(60);
 /// Places that strangers come from, and keys and places together, that are told one by one within a period. All others are
 /// told together, as one.
 pub const TOLD_APART_MAX: usize = 64;
+/// Objects, with the places that they send from, whose messages are refused, told one by one.
+pub const OBJECTS_TOLD_APART_MAX: usize = 32;
+/// The same of sources of partner networks, and of places that datagrams of nobody come from: whoever sends one can write
+/// down what place he likes.
+pub const SENDERS_TOLD_APART_MAX: usize = 8;
 /// Bytes of a record, roughly.
 const RECORD_LEN: usize = 400;
 const DAY: u64 = 24 * 3600;
-/// What refusals and uses of keys can take of the medium a day, whatever comes in.
-pub const BYTES_A_DAY_MAX: u64 =
-    3 * (TOLD_APART_MAX as u64 + 1) * RECORD_LEN as u64 * (DAY / PERIOD.as_secs());
-const _: () = assert!(BYTES_A_DAY_MAX < 128 << 20, "a card bears that for years");
+/// Records of refusals and uses of keys within a period at most.
+const RECORDS_MAX: u64 =
+    (3 * (TOLD_APART_MAX + 1) + (OBJECTS_TOLD_APART_MAX + 1) + 2 * (SENDERS_TOLD_APART_MAX + 1)) as u64;
+/// What they can take of the medium a day, whatever comes in.
+pub const BYTES_A_DAY_MAX: u64 = RECORDS_MAX * RECORD_LEN as u64 * (DAY / PERIOD.as_secs());
+const _: () = assert!(BYTES_A_DAY_MAX < 160 << 20, "a card bears that for years");
 
 /// Who does what from where.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,14 +46,15 @@ struct Tally {
     detail: String,
 }
 
-/// The deeds of the last period.
+/// The deeds of the last period: by what was done, then by whom and from where.
 #[derive(Debug, Default)]
-pub struct Tallies(HashMap<Doer, Tally>);
+pub struct Tallies(BTreeMap<What, HashMap<Doer, Tally>>);
 
 impl Tallies {
     /// Counts a deed. What is to be recorded now: by whom, how often.
     pub fn count(&mut self, doer: Doer, detail: &str, max: usize, now: Instant) -> Option<(Doer, u64)> {
-        if let Some(tally) = self.0.get_mut(&doer) {
+        let same = self.0.entry(doer.what).or_default();
+        if let Some(tally) = same.get_mut(&doer) {
             tally.detail.clear();
             tally.detail.push_str(detail);
             if now.saturating_duration_since(tally.told) < PERIOD {
@@ -57,11 +65,11 @@ impl Tallies {
             return Some((doer, std::mem::take(&mut tally.more) + 1));
         }
         let others = Doer { who: String::new(), from: None, what: doer.what };
-        let told_apart = self.0.keys().filter(|known| known.what == doer.what && **known != others);
-        if doer != others && told_apart.count() >= max {
+        let told_apart = same.len() - usize::from(same.contains_key(&others));
+        if doer != others && told_apart >= max {
             return self.count(others, detail, max, now);
         }
-        self.0.insert(doer.clone(), Tally { told: now, more: 0, detail: detail.to_owned() });
+        same.insert(doer.clone(), Tally { told: now, more: 0, detail: detail.to_owned() });
         Some((doer, 1))
     }
 
@@ -69,19 +77,27 @@ impl Tallies {
     /// their time has not come.
     pub fn due(&mut self, now: Instant, all: bool) -> Vec<(Doer, u64, String)> {
         let mut due = Vec::new();
-        self.0.retain(|doer, tally| {
-            if !all && now.saturating_duration_since(tally.told) < PERIOD {
-                return true;
-            }
-            if tally.more == 0 {
-                return false;
-            }
-            due.push((doer.clone(), std::mem::take(&mut tally.more), tally.detail.clone()));
-            tally.told = now;
-            true
-        });
+        for same in self.0.values_mut() {
+            same.retain(|doer, tally| {
+                if !all && now.saturating_duration_since(tally.told) < PERIOD {
+                    return true;
+                }
+                if tally.more == 0 {
+                    return false;
+                }
+                due.push((doer.clone(), std::mem::take(&mut tally.more), tally.detail.clone()));
+                tally.told = now;
+                true
+            });
+        }
         due.sort_unstable();
         due
+    }
+
+    /// How many are kept.
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.0.values().map(HashMap::len).sum()
     }
 }
 
@@ -110,7 +126,7 @@ mod tests {
         assert_eq!(tallies.due(start + PERIOD, false), [], "the second did nothing more");
         let due = tallies.due(start + 2 * PERIOD, false);
         assert_eq!(due, [(stranger(1), 1, "tls".to_owned())]);
-        assert_eq!((tallies.due(start + 3 * PERIOD, false), tallies.0.len()), (vec![], 0));
+        assert_eq!((tallies.due(start + 3 * PERIOD, false), tallies.len()), (vec![], 0));
     }
 
     #[test]
@@ -126,7 +142,7 @@ mod tests {
         assert!(more.all(|told| told.is_none()));
         let key = Doer { what: What::KeyUsed, who: "erp".to_owned(), from: None };
         assert!(tallies.count(key, "", TOLD_APART_MAX, start).is_some(), "other deeds have their own places");
-        assert_eq!(tallies.0.len(), TOLD_APART_MAX + 2);
+        assert_eq!(tallies.len(), TOLD_APART_MAX + 2);
         let due = tallies.due(start + PERIOD, false);
         assert_eq!(due, [(others, 9 * u64::from(max) - 1, String::new())]);
     }
