@@ -12,9 +12,9 @@ use smol::stream::StreamExt as _;
 
 use super::arguments::Arguments;
 use super::{Failure, log_lines};
-use crate::hub::file_stamp::{Stamp, stamp};
+use crate::hub::file_stamp::stamp;
 use crate::logfmt::Quoted;
-use crate::service::config::{Config, Mistake};
+use crate::service::config::{Config, Files, Mistake};
 use crate::service::listen::Sockets;
 use crate::service::supervision::Manager;
 use crate::service::upgrade::judge::{self, After};
@@ -49,9 +49,7 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
         .map_err(|error| Failure::Failed(format!("signals cannot be received: {error}")))?;
     let predecessor = Successor::of_this_process().transpose();
     let predecessor = predecessor.map_err(|error| Failure::Failed(format!("standard input: {error}")))?;
-    // Before the file is read: what changes meanwhile is read again.
-    let seen = stamp(&path);
-    let config = load(&path);
+    let (config, seen) = load(&path);
     if let (None, Ok(config)) = (&predecessor, &config) {
         become_current(config);
     }
@@ -93,14 +91,16 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The configuration, or all that is wrong with it.
-fn load(path: &Path) -> Result<Config, String> {
-    let (config, warnings) = Config::load(path).map_err(|mistakes| {
-        let lines: Vec<_> = mistakes.iter().map(Mistake::to_string).collect();
-        lines.join("\n")
-    })?;
-    tell(&warnings);
-    Ok(config)
+/// The configuration, or all that is wrong with it; and what was read for it.
+fn load(path: &Path) -> (Result<Config, String>, Files) {
+    let mut examined = Config::examine(path);
+    let files = std::mem::take(&mut examined.files);
+    let config = examined.into_config().map(|(config, warnings)| {
+        tell(&warnings);
+        config
+    });
+    let lines = |mistakes: Vec<Mistake>| mistakes.iter().map(Mistake::to_string).collect::<Vec<_>>();
+    (config.map_err(|mistakes| lines(mistakes).join("\n")), files)
 }
 
 /// Becomes the version in force, if an update put one in force that is newer than this one. Returns only if there is none.
@@ -121,8 +121,8 @@ fn become_current(config: &Config) {
 /// What there is to react to while a service runs.
 struct Running {
     path: PathBuf,
-    /// The configuration file as it was read last.
-    seen: Stamp,
+    /// The configuration and the files that it names, as they were read last.
+    seen: Files,
     signals: Signals,
     uploaded: Receiver<Job>,
     /// The verdict of the version before, until it is there.
@@ -152,18 +152,18 @@ impl Running {
                 }
                 Some(Verdict::Open) | None => {}
             }
-            let now = stamp(&self.path);
             match happened {
-                Happened::Signal(Signal::Hup) => reload(&service, &self.path),
+                Happened::Signal(Signal::Hup) => self.reload(&service),
                 Happened::Signal(_) => return Ok(Some(service)),
                 Happened::Uploaded(job) => match self.upgrade(service, ground, &job)? {
                     Some(still) => service = still,
                     None => return Ok(None),
                 },
-                Happened::TimePassed if now != self.seen => reload(&service, &self.path),
+                Happened::TimePassed if self.seen.iter().any(|(file, seen)| stamp(file) != *seen) => {
+                    self.reload(&service);
+                }
                 Happened::TimePassed => {}
             }
-            self.seen = now;
         }
     }
 
@@ -187,6 +187,23 @@ impl Running {
             Happened::TimePassed
         };
         smol::block_on(signal.or(upload).or(time))
+    }
+
+    /// Takes up what changed; a broken file changes nothing.
+    fn reload(&mut self, service: &Service) {
+        let (config, files) = load(&self.path);
+        self.seen = files;
+        match config.and_then(|config| service.reload(config)) {
+            Ok(needs_restart) => {
+                log::info!("event=configuration_reloaded");
+                for key in needs_restart {
+                    log::warn!("event=restart_needed key={key}");
+                }
+            }
+            Err(error) => {
+                log::error!("event=configuration_refused error={}", Quoted(error.replace('\n', "; ")))
+            }
+        }
     }
 
     /// A newer version tries to take over; the service if this one goes on.
@@ -219,25 +236,5 @@ impl Running {
 fn tell(warnings: &[Mistake]) {
     for warning in warnings {
         log::warn!("event=configuration_warning detail={}", Quoted(warning));
-    }
-}
-
-/// Takes up the changed file; a broken one changes nothing.
-fn reload(service: &Service, path: &Path) {
-    let outcome = match Config::load(path) {
-        Ok((config, warnings)) => {
-            tell(&warnings);
-            service.reload(config)
-        }
-        Err(mistakes) => Err(mistakes.iter().map(Mistake::to_string).collect::<Vec<_>>().join("; ")),
-    };
-    match outcome {
-        Ok(needs_restart) => {
-            log::info!("event=configuration_reloaded");
-            for key in needs_restart {
-                log::warn!("event=restart_needed key={key}");
-            }
-        }
-        Err(error) => log::error!("event=configuration_refused error={}", Quoted(error)),
     }
 }

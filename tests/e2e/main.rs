@@ -23,4 +23,5 @@ mod sources;
 mod story;
 mod subscribers;
 mod undisturbed;
+mod unruly;
 mod webhooks;

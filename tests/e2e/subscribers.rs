@@ -12,7 +12,7 @@ use crate::support::receiver::{OTHER_SECRET, Receiver, SECRET, signatures_of};
 use crate::support::{Act, Hooks, Site, eventually};
 
 /// Telemetry that counts up: `{"n": number}`.
-fn send(site: &Site, token: Token, numbers: std::ops::Range<u64>) {
+pub fn send(site: &Site, token: Token, numbers: std::ops::Range<u64>) {
     for number in numbers {
         site.telemetry(token, Format::Json, json!({ "n": number }).to_string().as_bytes());
         // A socket's buffer is no journal: what comes faster than it is taken is lost there.
@@ -22,11 +22,11 @@ fn send(site: &Site, token: Token, numbers: std::ops::Range<u64>) {
     }
 }
 
-fn numbers(range: std::ops::Range<u64>) -> Vec<Value> {
+pub fn numbers(range: std::ops::Range<u64>) -> Vec<Value> {
     range.map(|number| json!({ "n": number })).collect()
 }
 
-fn site() -> Site {
+pub fn site() -> Site {
     let site = Site::new();
     site.set("time", "trust", "\"always\"");
     site.keep_secret(SECRET.to_owned());
@@ -34,7 +34,7 @@ fn site() -> Site {
     site
 }
 
-fn destination(site: &Site, name: &str) -> Value {
+pub fn destination(site: &Site, name: &str) -> Value {
     let status = site.status();
     let all = status["destinations"].as_array().unwrap();
     all.iter().find(|destination| destination["name"] == name).unwrap_or(&Value::Null).clone()

@@ -1,10 +1,11 @@
 //! The central's webhooks: a small HTTP server that records what comes, and misbehaves as told.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 use super::PATIENCE;
@@ -28,6 +29,8 @@ pub enum Act {
     Say(Vec<u8>),
     /// Says nothing, for ever.
     Hang,
+    /// Says these bytes, then one more now and then, for ever.
+    Drip(&'static [u8]),
     /// Says that a gigabyte comes, and sends it until the other side has enough.
     Gigabyte,
 }
@@ -48,14 +51,26 @@ pub struct Hooks {
 impl Hooks {
     /// A server on a port of its own.
     pub fn start(act: impl Fn(&Hook) -> Act + Send + Sync + 'static) -> Self {
+        Self::start_with(None, act)
+    }
+
+    /// The same with TLS.
+    pub fn start_with(
+        tls: Option<Arc<ServerConfig>>,
+        act: impl Fn(&Hook) -> Act + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let seen: Arc<(Mutex<Vec<Hook>>, Condvar)> = Arc::default();
         let (shared, act) = (Arc::clone(&seen), Arc::new(act));
         std::thread::spawn(move || {
             for socket in listener.incoming() {
-                let (shared, act) = (Arc::clone(&shared), Arc::clone(&act));
-                std::thread::spawn(move || serve(socket.unwrap(), &shared, &*act));
+                let (shared, act, tls) = (Arc::clone(&shared), Arc::clone(&act), tls.clone());
+                let socket = socket.unwrap();
+                std::thread::spawn(move || match tls.map(|tls| ServerConnection::new(tls).unwrap()) {
+                    Some(tls) => serve(StreamOwned::new(tls, socket), &shared, &*act),
+                    None => serve(socket, &shared, &*act),
+                });
             }
         });
         Self { address, seen }
@@ -82,7 +97,7 @@ impl Hooks {
 }
 
 fn serve(
-    mut socket: TcpStream,
+    mut socket: impl Read + Write,
     seen: &(Mutex<Vec<Hook>>, Condvar),
     act: &(dyn Fn(&Hook) -> Act + Send + Sync),
 ) {
@@ -106,6 +121,14 @@ fn serve(
                 let _until_it_gives_up = socket.read(&mut [0]);
                 return;
             }
+            Act::Drip(first) => {
+                let mut said = socket.write_all(first);
+                while said.is_ok() {
+                    std::thread::sleep(Duration::from_millis(50));
+                    said = socket.write_all(b" ").and_then(|()| socket.flush());
+                }
+                said
+            }
             Act::Gigabyte => gigabyte(&mut socket),
         };
         if said.is_err() {
@@ -114,7 +137,7 @@ fn serve(
     }
 }
 
-fn gigabyte(socket: &mut TcpStream) -> std::io::Result<()> {
+fn gigabyte(socket: &mut impl Write) -> std::io::Result<()> {
     let start = Instant::now();
     socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")?;
     while start.elapsed() < Duration::from_secs(20) {
@@ -123,7 +146,7 @@ fn gigabyte(socket: &mut TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-fn read_call(socket: &mut TcpStream) -> Option<Hook> {
+fn read_call(socket: &mut impl Read) -> Option<Hook> {
     let mut bytes = Vec::new();
     loop {
         if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {

@@ -1,6 +1,7 @@
 //! A site to try the real program on: its folder, its process, and everybody who speaks with it.
 #![allow(dead_code, unused_imports, reason = "each test that includes this uses a part of it")]
 
+mod authority;
 mod hooks;
 mod http;
 mod peer;
@@ -9,6 +10,7 @@ mod site;
 
 use std::time::{Duration, Instant};
 
+pub use authority::{Authority, authority};
 pub use hooks::{Act, Hook, Hooks};
 pub use http::{Http, Reply};
 pub use peer::{Peer, Said, request, response};

@@ -213,6 +213,16 @@ fn destinations(out: &mut String, all: &[Destination]) -> fmt::Result {
     for destination in all {
         sample(out, failures, &[("destination", &destination.name)], destination.failures)?;
     }
+    let dead = "iotsocketd_destination_dead_letters";
+    family(
+        out,
+        dead,
+        "gauge",
+        "Messages that a destination never took, until they are replayed or dropped.",
+    )?;
+    for destination in all {
+        sample(out, dead, &[("destination", &destination.name)], destination.dead_letters)?;
+    }
     Ok(())
 }
 
@@ -271,8 +281,13 @@ mod tests {
             buckets: vec![Bucket { le: 0.5, count: 1 }, Bucket { le: 1.0, count: 2 }],
             ..Latency::default()
         };
-        let central =
-            Destination { name: "central".to_owned(), state: "up", waiting: 5, ..Default::default() };
+        let central = Destination {
+            name: "central".to_owned(),
+            state: "up",
+            waiting: 5,
+            dead_letters: 2,
+            ..Default::default()
+        };
         status.destinations.push(central);
         status.certificate = Some(Certificate { not_after: String::new(), days_left: -2 });
         status.backup = Some(Backups::default());
@@ -315,6 +330,7 @@ mod tests {
             "iotsocketd_availability_ratio{days=\"30\"} 0.9995\n",
             "iotsocketd_alert_up{alert=\"destination\"} 2\n",
             "iotsocketd_destination_waiting{destination=\"central\"} 5\n",
+            "iotsocketd_destination_dead_letters{destination=\"central\"} 2\n",
         ] {
             assert!(text.contains(line), "{line}");
         }

@@ -85,7 +85,8 @@ pub(super) struct Bounds {
     pub(super) max_body: usize,
 }
 
-/// What to do with the body of a good answer. It is always read to its end, or the connection is dropped.
+/// What to do with the body of a good answer. It is always read to its end, or the connection is dropped; one that is
+/// ignored may be broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AnswerBody {
     Wanted,
@@ -157,7 +158,9 @@ impl Client {
         let mut response = request.content_type("application/json").send(body).map_err(failure_of)?;
         let status = response.status();
         if status.is_success() {
-            return self.read_body(&mut response, wanted).map_err(Failed::from);
+            let read = self.read_body(&mut response, wanted);
+            // Of whom nothing is wanted but that it has it, the status says so, whatever comes of the rest.
+            return if wanted == AnswerBody::Ignored { Ok(Vec::new()) } else { read.map_err(Failed::from) };
         }
         // Read to its end for the sake of the connection; whether that works changes nothing.
         let _ = self.read_body(&mut response, AnswerBody::Ignored);

@@ -202,6 +202,8 @@ pub enum Outcome {
     Merged,
     /// It left the quarantine.
     Remapped,
+    /// A destination takes nothing now, and it waits for its turn.
+    Stopped,
 }
 
 impl Outcome {
@@ -218,6 +220,7 @@ impl Outcome {
             Self::Duplicate => "duplicate",
             Self::Merged => "merged",
             Self::Remapped => "remapped",
+            Self::Stopped => "stopped",
         }
     }
 }

@@ -59,10 +59,17 @@ fn read_webhooks(mut table: Table<'_>, folders: &Folders) -> Webhooks {
         result: outgoing_url(&mut table, "result"),
         timeout: table.read("timeout", Duration::from_secs(5), duration),
         max_body: table.read("max_body", 512 * 1024, memory(1..=WEBHOOK_BODY_MAX)),
-        ca_file: table.optional("ca_file", name).map(|file| folders.config.join(file)),
+        ca_file: read_ca_file(&mut table, folders),
     };
     table.finish();
     webhooks
+}
+
+/// Where certificates are that are trusted instead of the system's.
+pub(super) fn read_ca_file(table: &mut Table<'_>, folders: &Folders) -> Option<PathBuf> {
+    let path = folders.config.join(table.optional("ca_file", name)?);
+    table.reads(&path);
+    Some(path)
 }
 
 /// The URL of a webhook; a warning if others can listen.

@@ -127,6 +127,7 @@ fn json_pointer(value: &DeValue<'_>) -> Result<String, String> {
 fn read_aliases(table: &mut Table<'_>, folders: &Folders) -> Aliases {
     let Some(file) = table.optional("aliases_file", name) else { return Aliases::default() };
     let path = folders.config.join(file);
+    table.reads(&path);
     let mistakes = match read_text(&path).map(|text| Aliases::parse(&text)) {
         Ok(Ok(aliases)) => return aliases,
         Ok(Err(mistakes)) => mistakes,

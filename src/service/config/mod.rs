@@ -32,11 +32,12 @@ pub use listeners::{Api, ApiKey, ApiTls, Maintenance, Right, SessionTls, Session
 pub use operations::{AlertWebhook, Alerts, ImageAddress, ImageNetwork, Time, TimeTrust, Upgrade};
 pub use partners::{MessageKind, Order, Subscriber};
 pub use redacted::redacted;
-pub use report::{Mistake, nearest};
+pub use report::{Files, Mistake, nearest};
 pub use secrets::{Secret, SigningSecrets, check_environment, check_mode, environment_mark};
 pub use storage::{Access, Backup, CallRecords, CopyTo, Journal, OnExpiry, OnFull};
 pub use units::{Rate, TimeOfDay, Url, parse_duration};
 
+use crate::hub::file_stamp::stamp;
 use crate::wire::GroupName;
 use reader::Table;
 use report::{Found, Report};
@@ -163,12 +164,22 @@ pub struct Examined {
     pub mistakes: Vec<Mistake>,
     /// What is doubtful.
     pub warnings: Vec<Mistake>,
+    /// The file and those of secrets, aliases and certificates that it names, each as it was right before it was read: when
+    /// one of them is another, all is to be read again.
+    pub files: Files,
 }
 
 impl Examined {
     fn unreadable(path: &Path, sentence: String) -> Self {
         let mistake = Mistake { file: path.to_path_buf(), place: None, key: String::new(), sentence };
-        Self { config: None, environment: None, mistakes: vec![mistake], warnings: Vec::new() }
+        let (mistakes, warnings, files) = (vec![mistake], Vec::new(), Files::new());
+        Self { config: None, environment: None, mistakes, warnings, files }
+    }
+
+    /// The configuration and warnings, or every mistake.
+    pub fn into_config(self) -> Result<(Config, Vec<Mistake>), Vec<Mistake>> {
+        let Self { config, mistakes, warnings, .. } = self;
+        config.filter(|_| mistakes.is_empty()).map(|config| (config, warnings)).ok_or(mistakes)
     }
 }
 
@@ -177,16 +188,18 @@ impl Config {
     ///
     /// Gives the configuration and warnings, or every mistake.
     pub fn load(path: &Path) -> Result<(Self, Vec<Mistake>), Vec<Mistake>> {
-        let Examined { config, mistakes, warnings, .. } = Self::examine(path);
-        config.filter(|_| mistakes.is_empty()).map(|config| (config, warnings)).ok_or(mistakes)
+        Self::examine(path).into_config()
     }
 
     /// Reads a configuration file and the files of secrets and aliases that it names, and keeps what could be read beside what is wrong.
     pub fn examine(path: &Path) -> Examined {
-        match std::fs::read(path) {
+        let seen = stamp(path);
+        let mut examined = match std::fs::read(path) {
             Ok(text) => Self::parse(path, text, Given::to_this_process()),
             Err(error) => Examined::unreadable(path, format!("cannot be read: {error}")),
-        }
+        };
+        examined.files.insert(path.to_path_buf(), seen);
+        examined
     }
 
     /// As [`Config::examine`], with the file's text and the service's folders as arguments.
@@ -215,9 +228,9 @@ impl Config {
             }
             (None, None)
         };
-        let Found { mistakes, warnings } = report.finish();
+        let Found { mistakes, warnings, files } = report.finish();
         let environment = environment.filter(|_| mistakes.iter().all(|mistake| mistake.key != "environment"));
-        Examined { config, environment, mistakes, warnings }
+        Examined { config, environment, mistakes, warnings, files }
     }
 }
 

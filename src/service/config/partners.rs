@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Folders;
-use super::central::outgoing_url;
+use super::central::{outgoing_url, read_ca_file};
 use super::groups::{Group, known_groups};
 use super::reader::{Table, list};
 use super::secrets::{self, SecretKeys, SigningSecrets};
-use super::units::{Rate, Url, count, duration, duration_or_zero, name, network, one_of, rate};
+use super::units::{Rate, Url, count, duration, duration_or_zero, network, one_of, rate};
 use crate::delivery::{central, commands};
 use crate::limits::SUBSCRIBERS_MAX;
 use crate::net::Network;
@@ -125,7 +125,7 @@ fn read_subscriber(
     let max_rate = table.read("max_rate", None, rate);
     let timeout = table.read("timeout", Duration::from_secs(10), duration);
     let give_up = table.read("give_up", Duration::ZERO, duration_or_zero);
-    let ca_file = table.optional("ca_file", name).map(|file| folders.config.join(file));
+    let ca_file = read_ca_file(table, folders);
     let allow_to = list(table, "allow_to", network).unwrap_or_default();
     Some(Subscriber {
         url: url?,

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -132,6 +133,11 @@ impl<'a> Table<'a> {
     /// Notes a warning at a key of this table, or at the table if the key is not there.
     pub(super) fn warning(&self, key: &str, sentence: impl Into<String>) {
         self.report.warning(self.span_of(key), &join(&self.path, key), sentence);
+    }
+
+    /// Notes a file that this table names and that is about to be read.
+    pub(super) fn reads(&self, path: &Path) {
+        self.report.reads(path);
     }
 
     /// Reports what nobody asked for.

@@ -1,9 +1,15 @@
 //! What is wrong with a configuration: every mistake, each at its place, all of them at once.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+
+use crate::hub::file_stamp::{Stamp, stamp};
+
+/// Files that were read, each as it was right before.
+pub type Files = BTreeMap<PathBuf, Stamp>;
 
 /// One thing that is wrong, or doubtful, and where: `file:line:column: key: sentence`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +52,8 @@ pub(super) struct Found {
     pub mistakes: Vec<Mistake>,
     /// The file can be used, and somebody should know.
     pub warnings: Vec<Mistake>,
+    /// What else was read, or was to be read.
+    pub files: Files,
 }
 
 impl<'a> Report<'a> {
@@ -63,6 +71,11 @@ impl<'a> Report<'a> {
     pub(super) fn warning(&self, at: Range<usize>, key: &str, sentence: impl Into<String>) {
         let warning = self.note(at, key, sentence.into());
         self.found.borrow_mut().warnings.push(warning);
+    }
+
+    /// Notes a file that is about to be read.
+    pub(super) fn reads(&self, path: &Path) {
+        self.found.borrow_mut().files.insert(path.to_path_buf(), stamp(path));
     }
 
     pub(super) fn finish(self) -> Found {

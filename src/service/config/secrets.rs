@@ -78,6 +78,7 @@ pub(super) fn read<T>(
         (None, None) => (keys.default_file?.to_owned(), keys.file),
     };
     let path = folders.secret(file);
+    table.reads(&path);
     let parsed = read_file(&path, folders.environment)
         .and_then(|secret| parse(&secret).map_err(|sentence| format!("{}: {sentence}", path.display())));
     parsed.map_err(|sentence| table.mistake(key, sentence)).ok()

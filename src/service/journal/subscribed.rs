@@ -17,6 +17,14 @@ struct Destination {
     name: String,
     /// The attempt that failed last, if it was one of this message.
     failure: Option<LastFailure>,
+    /// Why nothing goes out to it now, if this message waits for that.
+    stopped: Option<Stopped>,
+}
+
+/// Why nothing goes out to a subscriber.
+struct Stopped {
+    since_us: i64,
+    reason: String,
 }
 
 /// A message is delivered when every destination has it, and dead if one of them never took it.
@@ -57,27 +65,43 @@ pub fn events(
     let destinations: Vec<_> = hub.look_at_subscribers(|subscribers| {
         let those = subscribers.iter().filter(|(_, subscriber)| gets(subscriber, message));
         let those = those.map(|(name, subscriber)| {
-            let failure = subscriber.last_failure().filter(|failure| {
-                (failure.first..=failure.last).contains(&message.seq)
-                    && subscriber.lacks(message.seq, message.group, message.kind)
-            });
-            Destination { name: name.to_owned(), failure: failure.cloned() }
+            let lacks = subscriber.lacks(message.seq, message.group, message.kind);
+            let last = subscriber.last_failure().filter(|_| lacks);
+            let is_of_this = |failure: &&LastFailure| (failure.first..=failure.last).contains(&message.seq);
+            let stopped = last.and_then(|failure| stopped(name, subscriber, failure, is_of_this(&failure)));
+            Destination { name: name.to_owned(), failure: last.filter(is_of_this).cloned(), stopped }
         });
         those.collect()
     });
     let mut events = Vec::new();
-    for Destination { name, failure } in destinations {
-        match (failure, end_at(reader, seen, &name, message.seq)?) {
-            (_, Some(tried)) => events.extend(of_tried(&name, &tried)),
-            (Some(failure), None) => {
-                let of = |what| of(what, &name, failure.attempt, failure.at_us, None);
-                events.push(of(Outcome::Sent));
-                events.push(TraceEvent { reason: Some(failure.reason.clone()), ..of(Outcome::Refused) });
-            }
-            (None, None) => {}
+    for Destination { name, failure, stopped } in destinations {
+        if let Some(tried) = end_at(reader, seen, &name, message.seq)? {
+            events.extend(of_tried(&name, &tried));
+            continue;
+        }
+        if let Some(failure) = failure {
+            let of = |what| of(what, &name, failure.attempt, failure.at_us, None);
+            events.push(of(Outcome::Sent));
+            events.push(TraceEvent { reason: Some(failure.reason.clone()), ..of(Outcome::Refused) });
+        }
+        if let Some(Stopped { since_us, reason }) = stopped {
+            let (to, reason) = (Some(name), Some(reason));
+            events.push(TraceEvent { to, reason, ..TraceEvent::new(Outcome::Stopped, since_us) });
         }
     }
     Ok(events)
+}
+
+/// Why nothing goes out to a subscriber, as a message that waits for it is told. `is_of_it`: the last attempt brought this
+/// message, which tells as much as that attempts fail.
+fn stopped(name: &str, subscriber: &Subscriber, last: &LastFailure, is_of_it: bool) -> Option<Stopped> {
+    let LastFailure { at_us, reason, first, .. } = last;
+    let reason = match (subscriber.is_suspended(), subscriber.is_failing() && !is_of_it) {
+        (true, _) => format!("{reason}: `iotsocketd replay {name}`, a reload or a restart goes on"),
+        (false, true) => format!("{first} is tried first, and fails: {reason}"),
+        (false, false) => return None,
+    };
+    Some(Stopped { since_us: *at_us, reason })
 }
 
 /// How it came to its end at a subscriber, if it did.

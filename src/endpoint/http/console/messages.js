@@ -124,7 +124,7 @@ function list(root, logOut) {
   };
 }
 
-const OUTCOMES = { received: "off", stored: "off", sent: "warn", delivered: "good", refused: "bad", expired: "bad", dropped: "bad" };
+const OUTCOMES = { received: "off", stored: "off", sent: "warn", delivered: "good", refused: "bad", expired: "bad", dropped: "bad", stopped: "bad" };
 
 /** What happened to a message, one below the other along a line. */
 function timeline(message) {
