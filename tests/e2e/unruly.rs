@@ -16,8 +16,11 @@ fn failure(site: &Site, name: &str) -> String {
     destination(site, name)["last_failure"].as_str().unwrap_or_default().to_owned()
 }
 
+/// What an endpoint does with a call.
+type Does = fn() -> Act;
+
 /// The acts of endpoints that misbehave, and what operators are told of each.
-const ACTS: [(&str, fn() -> Act, &str); 7] = [
+const ACTS: [(&str, Does, &str); 7] = [
     ("hangs", || Act::Hang, "did not answer in time"),
     ("garbage", || Act::Say(b"220 mail.example ESMTP\r\n\r\n".to_vec()), "does not speak HTTP"),
     ("closes", || Act::Say(Vec::new()), "closed the connection"),
@@ -73,7 +76,7 @@ fn an_endpoint_that_misbehaves_gets_everything_once_it_behaves_and_nobody_waits_
 fn what_follows_a_good_status_is_not_looked_at() {
     let site = site();
     let pump = site.device("pump-1", "Devices");
-    let acts: [(&str, fn() -> Act); 3] = [
+    let acts: [(&str, Does); 3] = [
         ("long", || Act::Gigabyte),
         ("slow", || Act::Drip(b"HTTP/1.1 202 Accepted\r\nContent-Length: 1000\r\n\r\n")),
         ("cut", || Act::Say(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{".to_vec())),
