@@ -11,6 +11,7 @@ use super::auditing::Deed;
 use super::commands::{CommandRefusal, NewCommand};
 use super::durable::NeverDurable;
 use super::heartbeats::Heartbeats;
+use super::seen::Expectation;
 use super::status::Status;
 use crate::journal::Seq;
 use crate::journal::stamp::MessageId;
@@ -112,7 +113,7 @@ pub enum Presence {
 }
 
 /// One object of the access list, without its key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ObjectView {
     /// Its UID.
     pub uid: String,
@@ -126,4 +127,10 @@ pub struct ObjectView {
     /// When it was heard of last; absent if it was not since the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<String>,
+    /// The interval at which it usually sends something; absent until that is learned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usual_seconds: Option<f64>,
+    /// Whether it does as usual; absent likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expectation: Option<Expectation>,
 }

@@ -241,8 +241,8 @@ impl Turn<'_> {
             Err(refused) => return Err(not_taken(refused)),
         };
         self.core.central.received(group);
-        if self.core.router.group_of(mapped.uid).is_some() {
-            self.core.seen.heard(mapped.uid, self.now);
+        if let Some(group) = self.core.router.group_of(mapped.uid) {
+            self.core.seen.sent(mapped.uid, group, None, self.now);
         }
         if let (Some(dedup), Some(before)) = (&mapped.dedup, &mut self.core.ingest.before) {
             before.0.note(source, dedup, id, time_us);

@@ -12,6 +12,7 @@ pub mod backend;
 pub mod commands;
 mod dispatch;
 pub mod durable;
+mod expecting;
 pub mod file_stamp;
 mod glance;
 mod handover;
@@ -157,7 +158,7 @@ impl Hub {
                 subscribers: Subscribers::default(),
                 connections: HashMap::new(),
                 slots: HashMap::new(),
-                seen: seen::Seen::default(),
+                seen: seen::Seen::new(Instant::now()),
                 auditing: auditing::Auditing::new(small.audit()),
                 ingest: ingesting::IngestDesk::default(),
                 last_id: 0,
@@ -224,7 +225,7 @@ impl Hub {
         let detail = format!("{before} objects before, {after} after");
         turn.audit(auditing::Deed { who: by, ..auditing::Deed::own(auditing::What::AccessList, &detail) });
         let Core { router, seen, .. } = &mut *turn.core;
-        seen.retain(|uid| router.access().get(&uid).is_some());
+        seen.regroup(|uid| router.group_of(uid));
     }
 
     /// Puts a new configuration in force.
@@ -322,6 +323,7 @@ impl Hub {
 impl Turn<'_> {
     /// Hands a command to the router and carries out what follows.
     pub fn handle(&mut self, command: Command<'_>) {
+        self.note_words(&command);
         self.route(|router, now, effects| router.handle(now, command, effects));
     }
 
@@ -388,14 +390,12 @@ impl Turn<'_> {
     /// A peer proved itself on this connection; what was decided shows in the outbox.
     pub fn login(&mut self, login: Login, outbox: &Arc<Outbox>) {
         self.core.connections.insert(login.connection, Arc::clone(outbox));
-        self.core.seen.changed(login.uid, self.now);
         self.handle(Command::Login(login));
     }
 
     /// The connection is gone.
     pub fn disconnected(&mut self, origin: Origin, ending: Ending, unsent: Vec<Queued>) {
         self.core.connections.remove(&origin.connection);
-        self.core.seen.changed(origin.uid, self.now);
         self.handle(Command::Disconnected { origin, ending, unsent });
     }
 
@@ -408,7 +408,7 @@ impl Turn<'_> {
             self.probe_sent(taken.uid, payload);
             return Ok(());
         }
-        core.seen.heard(taken.uid, self.now);
+        let is_of_two = core.seen.sent(taken.uid, taken.group, Some(source), self.now);
         let message = Message {
             uid: taken.uid,
             group: taken.group,
@@ -424,6 +424,9 @@ impl Turn<'_> {
             Ok(_) => core.central.received(taken.group),
             // It is in the books; nobody can be told by datagram.
             Err(_) => core.central.refused(taken.group),
+        }
+        if is_of_two {
+            self.tell_two_addresses(taken.uid, source);
         }
         Ok(())
     }

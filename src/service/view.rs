@@ -266,18 +266,20 @@ fn object_view(router: &Router, seen: &Seen, uid: Uid, entry: &AccessEntry) -> O
         SessionState::Kept => Presence::Kept,
         SessionState::Absent => Presence::Absent,
     };
-    let moments = seen.get(uid);
+    let known = seen.get(uid, state == Presence::Live, Instant::now());
     // The clock of now, since it may have been set meanwhile.
-    let told = |moment: Instant| {
-        let second = Timestamp::from_second((Timestamp::now() - moment.elapsed()).as_second());
+    let told = |ago: Duration| {
+        let second = Timestamp::from_second((Timestamp::now() - ago).as_second());
         second.ok().map(|second| second.to_string())
     };
     ObjectView {
         uid: uid.as_str().to_owned(),
         group: entry.group.as_str().to_owned(),
         state,
-        since: moments.and_then(|moments| moments.changed).and_then(told),
-        last_seen: moments.map(|moments| moments.heard).and_then(told),
+        since: known.and_then(|known| known.changed).and_then(told),
+        last_seen: known.and_then(|known| told(known.heard)),
+        usual_seconds: known.and_then(|known| known.usual),
+        expectation: known.and_then(|known| known.expectation),
     }
 }
 

@@ -16,6 +16,7 @@ use iotsocketd::hub::backend::{Backend, ObjectView, Pending, Presence};
 use iotsocketd::hub::commands::{CommandRefusal, NewCommand};
 use iotsocketd::hub::history::{History, Kind, MessageId, MessageView, State};
 use iotsocketd::hub::latency::Meters;
+use iotsocketd::hub::seen::Expectation;
 use iotsocketd::hub::status::{
     Alert, Availability, Backups, Books, Calls, Certificate, Destination, Disk, Queue, Rates, Sessions,
     Status, Wear,
@@ -63,8 +64,16 @@ fn object(number: usize) -> ObjectView {
         0 => ("café/1 <b>".to_owned(), "Stations"),
         _ => (format!("pump-{number:04}"), "Devices"),
     };
+    let (usual_seconds, expectation) = match number % 6 {
+        0 => (None, None),
+        1 => (Some(60.0), Some(Expectation::Late)),
+        2 => (Some(0.2), Some(Expectation::Chatty)),
+        3 => (Some(86_400.0), Some(Expectation::Silent)),
+        _ => (Some(900.0), Some(Expectation::Met)),
+    };
     let last_seen = last_seen.map(str::to_owned);
-    ObjectView { uid, group: group.to_owned(), state, since: last_seen.clone(), last_seen }
+    let since = last_seen.clone();
+    ObjectView { uid, group: group.to_owned(), state, since, last_seen, usual_seconds, expectation }
 }
 
 impl Backend for Hub {

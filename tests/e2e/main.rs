@@ -12,6 +12,7 @@ mod alerts;
 mod audit;
 mod bad_ingest;
 mod bad_input;
+mod expecting;
 mod ingest;
 mod networks;
 mod operation;

@@ -10,7 +10,8 @@ use crate::support::{Http, Site, eventually};
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
-fn telemetry_from(site: &Site, source: IpAddr, token: Token, data: &[u8]) {
+/// Sends a datagram of an object from this address.
+pub fn telemetry_from(site: &Site, source: IpAddr, token: Token, data: &[u8]) {
     let head = Payload::new(Format::Utf8, data).unwrap().encode_head();
     let socket = UdpSocket::bind((source, 0)).unwrap();
     socket.send_to(&[token.0.as_slice(), head.as_slice(), data].concat(), site.sessions()).unwrap();

@@ -145,6 +145,8 @@ impl Backend for FakeHub {
                 state: Presence::Absent,
                 since: None,
                 last_seen: None,
+                usual_seconds: None,
+                expectation: None,
             })
             .collect()
     }

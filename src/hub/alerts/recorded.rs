@@ -88,8 +88,8 @@ impl Hub {
     }
 
     /// Lets time pass for alerts, and records and tells what was raised and cleared since; to be called every second.
-    pub fn tick_alerts(&self) -> Vec<Told> {
-        let mut turn = self.turn(Instant::now());
+    pub fn tick_alerts(&self, now: Instant) -> Vec<Told> {
+        let mut turn = self.turn(now);
         let now = turn.core.log.stamp();
         let mut board = lock(&self.alerts.board);
         let changes = board.tick(Now { at: turn.now, wall_us: now.wall_us });

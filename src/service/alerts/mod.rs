@@ -4,6 +4,7 @@
 //! finds goes to [`Alerts`](crate::hub::alerts::Alerts), which raises and clears once; others tell their alerts there
 //! themselves.
 
+mod central_away;
 mod conditions;
 mod led;
 mod machine;
@@ -22,6 +23,7 @@ use super::view::View;
 use crate::hub::alerts::Rule;
 use crate::hub::lock;
 use crate::hub::status::Availability;
+use central_away::CentralAway;
 use conditions::{Observed, RULES, Thresholds, conditions};
 use led::Led;
 use machine::Machine;
@@ -86,6 +88,7 @@ impl Lookout {
             failed_logins: Window::default(),
             delivered: Window::default(),
             slow: Window::default(),
+            central: CentralAway::default(),
         };
         looking.look();
         let look_on = move || {
@@ -129,6 +132,7 @@ struct Looking {
     failed_logins: Window,
     delivered: Window,
     slow: Window,
+    central: CentralAway,
 }
 
 impl Looking {
@@ -164,10 +168,13 @@ impl Looking {
         );
         found.extend(PERIODS.into_iter().filter_map(|days| self.risk(days)));
         alerts.assess(&RULES, found);
-        self.webhook.send(&self.view.hub.tick_alerts());
+        let now = Instant::now();
+        self.view.hub.judge_objects(now, self.central.look(&status.destinations, now));
+        self.webhook.send(&self.view.hub.tick_alerts(now));
         self.view.hub.tick_audit(false);
         self.led.show(Path::new(SYS), led.as_deref(), alerts.weight());
     }
+
     /// Counts the time in which it serves.
     fn account(&mut self, serves: bool) {
         let Some(now_us) = self.view.right_us() else { return };

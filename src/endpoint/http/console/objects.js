@@ -2,7 +2,7 @@
 
 import { get, query } from "./api.js";
 import { badge, facts, h, say, table } from "./dom.js";
-import { ago, moment, number } from "./format.js";
+import { ago, moment, number, seconds } from "./format.js";
 import { messageTable } from "./messages.js";
 import { t } from "./words.js";
 
@@ -19,6 +19,13 @@ const seen = (object) => {
   if (object.state === "live") return t("now");
   return object.last_seen ? ago(object.last_seen) : t("not_since_start");
 };
+
+/** How it does by what is expected of it; nothing while that is being learned. */
+const EXPECTED = { met: "good", late: "warn", silent: "bad", chatty: "warn" };
+const expectation = (object) => object.expectation
+  ? badge(EXPECTED[object.expectation] ?? "off", t(`exp_${object.expectation}`))
+  : t("learning");
+const usual = (object) => (object.usual_seconds == null ? "–" : seconds(object.usual_seconds));
 
 /** All objects that the key may see, page by page. */
 async function all(signal) {
@@ -54,10 +61,10 @@ function list(root) {
     // A link that has the focus keeps it.
     const focused = rows.contains(document.activeElement) ? document.activeElement.hash : null;
     rows.replaceChildren(found.length === 0 ? "" : table(t("objects"),
-      [t("object"), t("group"), t("state"), t("last_seen")],
+      [t("object"), t("group"), t("state"), t("last_seen"), t("usual_interval"), t("expectation")],
       found.slice(0, SHOWN).map((object) => [
         h("a", { href: `#objects/${encodeURIComponent(object.uid)}` }, object.uid),
-        object.group, state(object), seen(object),
+        object.group, state(object), seen(object), usual(object), expectation(object),
       ]), "pairs"));
     if (focused) [...rows.querySelectorAll("a")].find((link) => link.hash === focused)?.focus();
   };
@@ -96,6 +103,8 @@ function one(root, uid) {
       [t("state"), state(object)],
       [t("group"), object.group],
       [t("last_seen"), seen(object)],
+      [t("usual_interval"), usual(object)],
+      [t("expectation"), expectation(object)],
       [t(object.state === "live" ? "since" : "until"), object.since ? moment(object.since) : t("not_since_start")],
     ]));
   }).catch(fail(about, t("unknown_object")));
