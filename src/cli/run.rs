@@ -143,6 +143,7 @@ impl Running {
             match self.awaited.as_ref().map(Awaited::verdict) {
                 Some(Verdict::Confirmed) => {
                     ground.manager.become_service();
+                    service.tell_rejection();
                     self.awaited = None;
                 }
                 Some(Verdict::Orphaned) => {

@@ -262,7 +262,7 @@ impl Service {
             manager: manager.clone(),
             _watchdog: watchdog,
         };
-        service.tell_rejection(&Versions::new(&service.config()));
+        service.tell_rejection();
         Ok(service)
     }
 
@@ -276,10 +276,12 @@ impl Service {
         lock(&self.config).clone()
     }
 
-    /// Says that a version was rejected, as long as that is the last that is known.
-    fn tell_rejection(&self, versions: &Versions) {
-        if let Some(rejected) = versions.rejected() {
-            self.view.hub.alerts.raise(Rule::UpgradeRolledBack, "", rejected);
+    /// Says that a version was rejected, as long as that is the last that is known: a good one makes an end of it.
+    pub fn tell_rejection(&self) {
+        let alerts = &self.view.hub.alerts;
+        match Versions::new(&self.config()).rejected() {
+            Some(rejected) => alerts.raise(Rule::UpgradeRolledBack, "", rejected),
+            None => alerts.clear(Rule::UpgradeRolledBack, ""),
         }
     }
 

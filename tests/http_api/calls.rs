@@ -134,3 +134,20 @@ fn draining_answers_held_calls_and_closes_idle_connections() {
     let refused = TcpStream::connect(world.address);
     assert!(refused.is_err(), "nobody listens any more");
 }
+
+#[test]
+fn who_has_a_connection_open_is_answered_once_more_before_it_closes() {
+    let mut world = world();
+    let (mut used, mut fresh, mut idle) = (world.connect(), world.connect(), world.connect());
+    let ask = post("/request", CENTRAL, &request_body("echo"));
+    assert_eq!(used.ask(&ask).status, 200);
+    assert_eq!(idle.ask(&ask).status, 200);
+    world.server.say_goodbye();
+    for client in [&mut used, &mut fresh] {
+        let answered = client.ask(&ask);
+        assert_eq!((answered.status, answered.headers["connection"].as_str()), (200, "close"));
+        assert!(client.is_closed());
+    }
+    world.server.drain();
+    assert!(idle.is_closed());
+}

@@ -1,7 +1,8 @@
 //! The backup of every night, made by the running program.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -204,4 +205,23 @@ fn a_place_on_the_network_gets_a_copy_that_was_read_back() {
     let files = shelf.files.lock().unwrap();
     assert!(files[&format!("/gateways/7/{}?key=s3cr3t", names[0])] == kept);
     assert!(!site.log().contains("s3cr3t") && !site.run(&["status"]).out.contains("s3cr3t"));
+}
+
+/// While a newer version takes over, the older one may still end a backup.
+#[test]
+fn nobody_makes_one_beside_somebody_else() {
+    let site = missed(3);
+    let other = File::open(site.path("state")).unwrap();
+    other.lock().unwrap();
+    site.start();
+    wait_for_log(&site, "event=backups_wait");
+    assert!(site.log().contains("the version before still ends a backup"), "{}", site.log());
+    assert_eq!(backups(&site.path("state/backups")), Vec::<String>::new());
+    // It ends its own, which is known from then on.
+    let mut record: Value = serde_json::from_str(&site.read("state/backup.json")).unwrap();
+    record["made"] =
+        json!({"at": 4_000_000_000_i64, "name": "of-the-other", "bytes": 1, "messages": 3, "objects": 0});
+    fs::write(site.path("state/backup.json"), record.to_string()).unwrap();
+    drop(other);
+    eventually("it goes on", || site.status()["backup"]["file"] == "of-the-other");
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use iotsocketd::hub::access_file::key_to_hex;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
@@ -48,19 +48,35 @@ impl Http {
             socket.bind(&SocketAddr::new(local, 0).into())?;
         }
         socket.connect(&site.api().into())?;
-        let socket = TcpStream::from(socket);
+        Self::start(socket.into(), site.roots(), Some(key_to_hex(&site.central_key())))
+    }
+
+    /// Connects to this address.
+    pub fn open(address: SocketAddr, roots: RootCertStore, bearer: Option<String>) -> io::Result<Self> {
+        Self::start(TcpStream::connect(address)?, roots, bearer)
+    }
+
+    fn start(socket: TcpStream, roots: RootCertStore, bearer: Option<String>) -> io::Result<Self> {
         socket.set_read_timeout(Some(2 * PATIENCE))?;
         socket.set_nodelay(true)?;
         let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_root_certificates(site.roots())
+            .with_root_certificates(roots)
             .with_no_client_auth();
         let name = ServerName::try_from("localhost").unwrap();
         let tls = ClientConnection::new(Arc::new(config), name).unwrap();
         let mut stream = StreamOwned::new(tls, socket);
         stream.flush()?;
-        Ok(Self { header: None, stream, bearer: Some(key_to_hex(&site.central_key())) })
+        Ok(Self { header: None, stream, bearer })
+    }
+
+    /// Whether the other side closed it since the last answer: between calls nothing else comes.
+    pub fn is_closed(&self) -> bool {
+        self.stream.sock.set_nonblocking(true).unwrap();
+        let closed = self.stream.sock.peek(&mut [0]).is_ok();
+        self.stream.sock.set_nonblocking(false).unwrap();
+        closed
     }
 
     pub fn post(&mut self, path: &str, body: &[u8]) -> Reply {

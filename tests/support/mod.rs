@@ -2,10 +2,12 @@
 #![allow(dead_code, unused_imports, reason = "each test that includes this uses a part of it")]
 
 mod authority;
+pub mod crowd;
 mod hooks;
 mod http;
 mod peer;
 pub mod receiver;
+pub mod signing;
 mod site;
 
 use std::time::{Duration, Instant};

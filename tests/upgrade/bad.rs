@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 
 use serde_json::json;
 
-use crate::signing::{Maker, signature_of};
+use crate::support::signing::{Maker, signature_of};
 use crate::support::{Site, eventually};
 
 /// A site that trusts a maker and runs.
@@ -84,6 +84,10 @@ fn what_ends_at_once_or_cannot_be_started_costs_nobody_its_session() {
     assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
     site.adopt(old);
     assert!(!site.path("state/versions/rejected").exists());
+    eventually("the alert is over", || {
+        let status = site.status();
+        status["alerts"].as_array().unwrap().iter().all(|alert| alert["name"] != "upgrade_rolled_back")
+    });
 }
 
 #[test]
@@ -93,26 +97,12 @@ fn what_hangs_before_it_begins_is_given_up() {
     alerted(&site, "hung");
 }
 
-/// The program, with something that happens once its log has a line.
-fn sabotaged(site: &Site, maker: &Maker, version: &str, when: &str, what: &str) -> std::path::PathBuf {
-    let program = env!("CARGO_BIN_EXE_iotsocketd");
-    let log = site.path("log");
-    let seen = site.log().matches(when).count();
-    let script = format!(
-        "#!/bin/sh\nme=$$\n(while [ $(grep -c '{when}' {log}) -le {seen} ]; do sleep 0.01; done; {what}) <&- &\n\
-         exec {program} \"$@\"\n",
-        log = log.display()
-    );
-    maker.version(site, version, &script)
-}
-
 #[test]
 fn what_dies_or_hangs_at_any_step_is_given_up_and_the_one_before_is_back() {
     let (site, maker) = running();
-    let steps =
-        ["it started, and finds", "the journal is closed", "it serves", "event=session_open uid=.proof"];
-    for (number, when) in steps.iter().enumerate() {
-        let file = sabotaged(&site, &maker, &format!("1.0.{number}"), when, "kill -KILL $me");
+    let [before @ .., (_, proven)] = Maker::STEPS;
+    for (number, (_, when)) in before.iter().enumerate() {
+        let file = maker.sabotaged(&site, &format!("1.0.{number}"), when, "kill -KILL $me");
         refused(&site, &file, "ended by itself");
         alerted(&site, &format!("1.0.{number}"));
     }
@@ -120,9 +110,9 @@ fn what_dies_or_hangs_at_any_step_is_given_up_and_the_one_before_is_back() {
     site.set("upgrade", "confirm_after", "\"30s\"");
     site.signal("HUP");
     eventually("it is taken up", || site.log().contains("event=configuration_reloaded"));
-    let file = sabotaged(&site, &maker, "1.1.0", "it proved itself", "kill -KILL $me");
+    let file = maker.sabotaged(&site, "1.1.0", proven, "kill -KILL $me");
     refused(&site, &file, "ended by itself");
-    let file = sabotaged(&site, &maker, "1.1.1", "it proved itself", "kill -STOP $me");
+    let file = maker.sabotaged(&site, "1.1.1", proven, "kill -STOP $me");
     refused(&site, &file, "hung");
 }
 
@@ -147,7 +137,7 @@ fn when_the_older_one_dies_the_newer_one_goes_and_whoever_starts_the_service_dec
     let (site, maker) = running();
     for when in ["finds configuration", "the journal is closed", "it serves"] {
         let old = site.pid();
-        let file = sabotaged(&site, &maker, "1.0.0", when, &format!("kill -KILL {old}"));
+        let file = maker.sabotaged(&site, "1.0.0", when, &format!("kill -KILL {old}"));
         let ran = site.run(&["upgrade", file.to_str().unwrap()]);
         assert_eq!(ran.code, 1, "{when}: {}{}", ran.out, ran.err);
         site.reap();

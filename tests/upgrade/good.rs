@@ -6,7 +6,7 @@ use std::time::Duration;
 use iotsocketd::wire::Format;
 use serde_json::json;
 
-use crate::signing::Maker;
+use crate::support::signing::Maker;
 use crate::support::{Site, eventually, response};
 
 #[test]

@@ -7,4 +7,4 @@ mod support;
 
 mod bad;
 mod good;
-mod signing;
+mod under_load;

@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -62,6 +62,7 @@ const LINGER_BYTES: usize = 1 << 20;
 pub struct Server {
     accepting: Option<Task<()>>,
     drain: Sender<Infallible>,
+    is_leaving: Arc<AtomicBool>,
     admission: Admission,
 }
 
@@ -73,6 +74,8 @@ struct Shared {
     certificates: Arc<Certificates>,
     /// Closed when the server drains.
     drain: Receiver<Infallible>,
+    /// Every answer is the last one of its connection.
+    is_leaving: Arc<AtomicBool>,
 }
 
 impl Server {
@@ -86,7 +89,15 @@ impl Server {
     ) -> Self {
         let (drain, draining) = smol::channel::bounded(1);
         let executor = Arc::clone(executor);
-        let shared = Shared { executor, api, admission: admission.clone(), certificates, drain: draining };
+        let is_leaving = Arc::<AtomicBool>::default();
+        let shared = Shared {
+            executor,
+            api,
+            admission: admission.clone(),
+            certificates,
+            drain: draining,
+            is_leaving: Arc::clone(&is_leaving),
+        };
         let accepting = shared.executor.clone().spawn(async move {
             let api = Arc::clone(&shared.api);
             match api.heartbeats() {
@@ -94,7 +105,14 @@ impl Server {
                 None => accept(listener, shared).await,
             }
         });
-        Self { accepting: Some(accepting), drain, admission }
+        Self { accepting: Some(accepting), drain, is_leaving, admission }
+    }
+
+    /// Stops listening, and tells clients with their next answer that their connections close. Who is closed while idle may
+    /// just be asking something.
+    pub fn say_goodbye(&mut self) {
+        self.accepting = None;
+        self.is_leaving.store(true, Ordering::Relaxed);
     }
 
     /// Stops listening; idle connections close now, the others after their answer.
@@ -165,7 +183,7 @@ async fn serve(shared: Shared, socket: Async<TcpStream>, peer: IpAddr, permit: P
 }
 
 async fn serve_http(shared: Shared, settings: Arc<Settings>, stream: Stream, peer: IpAddr, permit: Permit) {
-    let Shared { api, admission, drain, .. } = shared;
+    let Shared { api, admission, drain, is_leaving, .. } = shared;
     let watch = Arc::new(Watch::new(permit));
     let io = Guarded::new(stream, Arc::clone(&watch), settings.write_timeout);
     let mut builder = http1::Builder::new();
@@ -179,9 +197,13 @@ async fn serve_http(shared: Shared, settings: Arc<Settings>, stream: Stream, pee
         let (api, watch, drain) = (Arc::clone(&api), Arc::clone(&watch), drain.clone());
         hyper::service::service_fn(move |request| {
             let (api, watch, drain) = (Arc::clone(&api), Arc::clone(&watch), drain.clone());
-            let admission = admission.clone();
+            let (admission, is_leaving) = (admission.clone(), Arc::clone(&is_leaving));
             Box::pin(async move {
-                Ok::<_, Infallible>(respond(&api, &watch, &admission, drain, peer, request).await)
+                let mut response = respond(&api, &watch, &admission, drain, peer, request).await;
+                if is_leaving.load(Ordering::Relaxed) {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(response)
             })
         })
     };

@@ -4,7 +4,7 @@
 //! those that were made here and by this. What fails is tried again every hour. While the clock is not known to be right no
 //! night comes.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -44,6 +44,7 @@ struct Shared {
     config: Mutex<Backup>,
     record: Mutex<Record>,
     path: PathBuf,
+    state_dir: PathBuf,
     is_ending: AtomicBool,
 }
 
@@ -56,6 +57,7 @@ impl Nightly {
             config: Mutex::new(config.backup.clone()),
             record: Mutex::new(Record::load(&path)),
             path,
+            state_dir: config.state_dir.clone(),
             is_ending: AtomicBool::new(false),
         });
         let (stop, stopped) = sync_channel(0);
@@ -95,11 +97,42 @@ impl Drop for Nightly {
 
 impl Shared {
     fn run(&self, stopped: &Receiver<()>) {
-        loop {
-            self.look();
-            if stopped.recv_timeout(LOOK_INTERVAL) != Err(RecvTimeoutError::Timeout) {
+        let is_over = || stopped.recv_timeout(LOOK_INTERVAL) != Err(RecvTimeoutError::Timeout);
+        let mut waits = false;
+        // Held to the end of this thread.
+        let _held = loop {
+            match self.hold() {
+                Ok(held) => break held,
+                Err(why) if !waits => log::warn!("event=backups_wait reason={}", Quoted(why)),
+                Err(_) => {}
+            }
+            waits = true;
+            if is_over() {
                 return;
             }
+        };
+        if waits {
+            // Whoever held it may have made one.
+            *lock(&self.record) = Record::load(&self.path);
+        }
+        loop {
+            self.look();
+            if is_over() {
+                return;
+            }
+        }
+    }
+
+    /// Sees that nobody else makes backups here, by a lock on the folder itself. While a newer version takes over, and when
+    /// this one is back, the one before may still end its last.
+    fn hold(&self) -> Result<File, String> {
+        let failed = |what: String| format!("state_dir {}: {what}", self.state_dir.display());
+        let folder =
+            File::open(&self.state_dir).map_err(|error| failed(format!("cannot be read: {error}")))?;
+        match folder.try_lock() {
+            Ok(()) => Ok(folder),
+            Err(TryLockError::WouldBlock) => Err(failed("the version before still ends a backup".to_owned())),
+            Err(TryLockError::Error(error)) => Err(failed(format!("cannot be locked: {error}"))),
         }
     }
 

@@ -9,7 +9,7 @@
 //! The place of an entry is its number modulo the places that there are, so no other bytes have to be written, and none
 //! can be wrong. What a power cut tears fails its checksum and is left out. All integers are little endian.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
@@ -74,10 +74,15 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Opens the file, or makes it, and goes on behind the newest entry.
+    /// Opens the file, or makes it, and goes on behind the newest entry. Nobody else can while this is there: while a newer
+    /// version takes over there are two processes.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => io::Error::other("another process writes to it"),
+            TryLockError::Error(error) => error,
+        })?;
         if file.metadata()?.len() != FILE_LEN {
             // A file system without reservations takes what comes.
             sys::reserve(file.as_fd(), FILE_LEN).or_else(|error| match error.kind() {
@@ -271,6 +276,7 @@ mod tests {
             // No byte of it is a zero.
             ring.append(entry(figures(0x0101_0101 + number))).unwrap();
         }
+        drop(ring);
         let good = std::fs::read(&path).unwrap();
         let newest = 10 * LEN;
         for cut in 0..LEN {
@@ -289,6 +295,17 @@ mod tests {
             let left = load(&path).unwrap();
             assert!(left.len() == 9 && left.iter().all(|entry| entry.number != 3), "{at}");
         }
+    }
+
+    #[test]
+    fn nobody_else_writes_to_it_and_everybody_may_read_it() {
+        let (_folder, path) = file();
+        let mut ring = Ring::open(&path).unwrap();
+        ring.append(entry(Body::Stopped)).unwrap();
+        assert!(Ring::open(&path).unwrap_err().to_string().contains("another process"));
+        assert_eq!(load(&path).unwrap().len(), 1);
+        drop(ring);
+        assert_eq!(Ring::open(&path).unwrap().next, 2);
     }
 
     #[test]

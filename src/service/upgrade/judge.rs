@@ -82,7 +82,7 @@ pub fn upgrade(
         Ok(started) => started,
         Err(reason) => {
             reject(&reason);
-            service.tell_rejection(&versions);
+            service.tell_rejection();
             report.verdict(Err(format!("version {version} cannot be started: {reason}")));
             return After::Same(Box::new(service));
         }
@@ -92,7 +92,7 @@ pub fn upgrade(
         trial.end();
         if let No::Rejected(reason) = no {
             reject(&reason);
-            service.tell_rejection(&versions);
+            service.tell_rejection();
             report.verdict(Err(format!("version {version} was rejected before it began: {reason}")));
             return After::Same(Box::new(service));
         }

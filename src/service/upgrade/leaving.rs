@@ -20,8 +20,8 @@ use crate::service::view::View;
 use crate::service::{GOODBYE_GRACE, Service, wait};
 use crate::wire::CloseCode;
 
-/// How long held HTTP calls are waited for before sessions go.
-const CALLS_SOON: Duration = Duration::from_millis(300);
+/// How long clients of the API are answered on, and told with it that their connections close, before sessions go.
+const GOODBYE: Duration = Duration::from_millis(300);
 /// Sessions go one after the other, so that their devices do not come back all at once: so long each, and all of them.
 const SPREAD: Duration = Duration::from_micros(400);
 const SPREAD_MAX: Duration = Duration::from_secs(3);
@@ -57,9 +57,10 @@ impl Leftover {
         view.set_draining();
         // Who connects now waits for the newer version. Datagrams are taken on.
         listeners.truncate(1);
-        lock(&server).drain();
+        lock(&server).say_goodbye();
         hub.stop_telemetry();
-        wait(CALLS_SOON, || hub.open_counts().1 == 0);
+        wait(GOODBYE, || lock(&server).connections() == 0);
+        lock(&server).drain();
         close_sessions(&hub);
         let last_call = hub.keep_calls_here();
         listeners.clear();

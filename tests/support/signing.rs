@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use iotsocketd::service::upgrade::blake2b;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
-use crate::support::Site;
+use super::Site;
 
 /// Who makes versions.
 pub struct Maker {
@@ -44,6 +44,28 @@ impl Maker {
         );
         fs::write(signature_of(&file), text).unwrap();
         file
+    }
+
+    /// Where a new version can be caught: how that is called, and the line of the log that comes then.
+    pub const STEPS: [(&str, &str); 5] = [
+        ("before its turn", "it started, and finds"),
+        ("while the journal goes over", "the journal is closed"),
+        ("when it serves", "it serves"),
+        ("during its proof", "event=session_open uid=.proof"),
+        ("after its proof", "it proved itself"),
+    ];
+
+    /// The program, with something that happens once its log has a new line like this; `$me` is its number.
+    pub fn sabotaged(&self, site: &Site, version: &str, when: &str, what: &str) -> PathBuf {
+        let program = env!("CARGO_BIN_EXE_iotsocketd");
+        let log = site.path("log");
+        let log = log.display();
+        let script = format!(
+            "#!/bin/sh\nme=$$\nseen=$(grep -c '{when}' {log})\n\
+             (while [ $(grep -c '{when}' {log}) -le $seen ]; do sleep 0.01; done; {what}) <&- &\n\
+             exec {program} \"$@\"\n"
+        );
+        self.version(site, version, &script)
     }
 
     /// One that is as good as the running one.
