@@ -1,5 +1,13 @@
 //! Updates of a concentrator at work, good ones and bad ones: what they cost those who speak with it. It judges and never fails
 //! for what it measured: `cargo bench --bench upgrade`, with `-- --quick` for a first look.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "it shares what the tests share: what fails cannot be measured"
+)]
 
 #[expect(dead_code, reason = "the other benchmarks use the rest")]
 mod machine;
