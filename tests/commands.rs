@@ -249,6 +249,33 @@ fn check_tells_every_mistake_with_file_line_and_key() {
 }
 
 #[test]
+fn check_writes_what_the_start_of_an_image_needs_and_nothing_from_a_file_with_mistakes() {
+    let site = Site::new();
+    let machine = site.path("machine");
+    let check = || site.run(&["check", "--machine", machine.to_str().unwrap()]);
+    let written = |name: &str| fs::read_to_string(machine.join(name)).unwrap();
+    assert_eq!(check().code, 0);
+    assert_eq!(written("network"), "[Match]\nName=e*\n\n[Network]\nDHCP=yes\n");
+    for nothing in ["timesyncd", "hostname", "authorized_keys"] {
+        assert_eq!(written(nothing), "", "{nothing}");
+    }
+    site.change("ntp = []", "ntp = [\"time.example\", \"192.0.2.1\"]");
+    site.change("#hostname = \"gateway\"", "hostname = \"cupboard-7\"");
+    site.change("address = \"dhcp\"", "address = \"192.168.1.10/24\"");
+    site.change("#gateway = \"192.168.1.1\"", "gateway = \"192.168.1.1\"");
+    site.change("dns = []", "dns = [\"192.168.1.1\"]");
+    site.change("ssh_keys = []", "ssh_keys = [\"ssh-ed25519 AAAA me\"]");
+    assert_eq!(check().code, 0);
+    let network = "[Match]\nName=e*\n\n[Network]\nAddress=192.168.1.10/24\nGateway=192.168.1.1\nDNS=192.168.1.1\n\n[DHCPv4]\nUseNTP=no\n";
+    let rest = ["[Time]\nNTP=time.example 192.0.2.1\n", "cupboard-7\n", "ssh-ed25519 AAAA me\n"];
+    let all = || ["network", "timesyncd", "hostname", "authorized_keys"].map(written);
+    assert_eq!(all(), [network, rest[0], rest[1], rest[2]]);
+    site.change("hostname = \"cupboard-7\"", "hostname = \"cupboard 7\"");
+    assert_eq!(check().code, 1);
+    assert_eq!(all(), [network, rest[0], rest[1], rest[2]]);
+}
+
+#[test]
 fn check_reads_what_run_would_read() {
     let site = Site::new();
     let other = Site::new();

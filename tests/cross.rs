@@ -1,5 +1,5 @@
 //! Holds the two ways of building for other machines together: containers (Cross.toml, found from the root) and Debian's
-//! packages (cross/targets).
+//! packages (cross/targets). And that boards are data, and scripts can be started.
 #![cfg(test)]
 
 use std::collections::BTreeSet;
@@ -61,17 +61,43 @@ fn both_ways_install_the_same_packages_and_name_the_same_compiler_and_emulator()
 }
 
 #[test]
+fn boards_are_data_and_the_readme_says_what_was_booted() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let mut boards = 0;
+    for entry in fs::read_dir(root().join("board")).unwrap() {
+        let path = entry.unwrap().path();
+        let Ok(text) = fs::read_to_string(path.join("board")) else { continue };
+        boards += 1;
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 1, "{path:?} holds data only");
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(readme.contains(&format!("| `{name}` |")), "README: {name}");
+        let facts: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let names: Vec<_> = facts.iter().map(|line| line.split_once("=\"").unwrap().0).collect();
+        let expected = ["title", "console", "bootloader", "firmware", "device_trees", "modules"];
+        assert_eq!(names, expected, "{name}");
+    }
+    assert!(boards >= 3, "{boards}");
+}
+
+#[test]
 fn scripts_can_be_started() {
     use std::os::unix::fs::PermissionsExt as _;
+    const SCRIPTS_OF_THE_IMAGE: &str = concat!("board/root", "/usr/lib/iotsocketd");
 
     let mut scripts: Vec<PathBuf> = Vec::new();
-    for folder in ["cross", "cross/debian"] {
+    for folder in ["cross", "cross/debian", "board", SCRIPTS_OF_THE_IMAGE, "tests/image", "tests/package"] {
         let entries = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
         scripts.extend(entries.filter(|path| path.is_file() && path.extension().is_none()));
     }
     assert!(!scripts.is_empty());
     for script in scripts {
-        assert!(fs::read_to_string(&script).unwrap().starts_with("#!/usr/bin/env bash\n"), "{script:?}");
+        // An image has no bash.
+        let shell = if script.starts_with(root().join(SCRIPTS_OF_THE_IMAGE)) {
+            "#!/bin/sh\n"
+        } else {
+            "#!/usr/bin/env bash\n"
+        };
+        assert!(fs::read_to_string(&script).unwrap().starts_with(shell), "{script:?}");
         assert!(script.metadata().unwrap().permissions().mode() & 0o111 == 0o111, "{script:?}");
     }
 }

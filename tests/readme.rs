@@ -12,7 +12,6 @@ use iotsocketd::service::config::Config;
 use ring::hmac;
 
 const README: &str = include_str!("../README.md");
-const SHIPPED: &str = include_str!("../config/iotsocketd.toml");
 
 /// The code blocks of one language.
 fn blocks(language: &str) -> Vec<String> {
@@ -98,24 +97,6 @@ fn the_worked_login_proves_itself() {
     let hex: String = proof.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     let (first, second) = hex.split_at(32);
     assert!(README.contains(&format!("`{first}` `{second}`")), "{hex}");
-}
-
-#[test]
-fn what_has_no_effect_yet_stands_in_the_configuration() {
-    let table = README.split_once("| accepted, without effect |").unwrap().1;
-    let rows: Vec<_> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
-    assert!(!rows.is_empty());
-    for row in rows {
-        let mut names = quoted(row.split('|').nth(1).unwrap());
-        let header = names.next().unwrap();
-        let lines = SHIPPED.lines().map(|line| line.trim_start_matches('#'));
-        let mut section = lines.skip_while(|line| !line.starts_with(header)).skip(1);
-        let keys: Vec<_> = section.by_ref().take_while(|line| !line.starts_with('[')).collect();
-        assert!(!keys.is_empty(), "{header}");
-        for name in names {
-            assert!(keys.iter().any(|line| line.starts_with(&format!("{name} = "))), "{header} {name}");
-        }
-    }
 }
 
 fn unhex(text: &str) -> Vec<u8> {

@@ -7,14 +7,14 @@ use std::path::Path;
 use rustls::RootCertStore;
 
 use super::arguments::Arguments;
-use super::{Failure, output};
+use super::{Failure, machine, output};
 use crate::endpoint::certificate;
 use crate::hub::access_file::{self, AccessFileCause};
 use crate::service::config::{Config, Mistake, check_environment};
 
 pub(super) const SUMMARY: &str = "reads everything that run would read and says what is wrong";
 pub(super) const HELP: &str = "\
-Usage: iotsocketd check [--config FILE]
+Usage: iotsocketd check [--config FILE] [--machine DIR]
 
 Reads the configuration and every file that it names: certificate and key, certificates of webhooks,
 secrets, the access list. Says all that is wrong at once, one line each, with file, line, column and
@@ -23,6 +23,8 @@ Exit 1 if anything is wrong; warnings leave exit 0.
 
 Options:
   --config FILE  the configuration [default: /etc/iotsocketd/iotsocketd.toml]
+  --machine DIR  writes what [network] and [time] ntp ask of the machine into DIR, for the start of
+                 an image: network, timesyncd, hostname, authorized_keys
 
 Example:
   iotsocketd check --config ./iotsocketd.toml
@@ -36,12 +38,17 @@ pub(super) struct Findings {
 }
 
 pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
-    let arguments = Arguments::parse(parser, 0, &["config"])?;
+    let arguments = Arguments::parse(parser, 0, &["config", "machine"])?;
     let path = arguments.config_path();
     let examined = Config::examine(&path);
     let mut findings = examined.config.as_ref().map(inspect).unwrap_or_default();
     findings.mistakes.splice(0..0, examined.mistakes.iter().map(Mistake::to_string));
     findings.warnings.splice(0..0, examined.warnings.iter().map(Mistake::to_string));
+    if let (Some(folder), Some(config), true) =
+        (arguments.option("machine"), &examined.config, findings.mistakes.is_empty())
+    {
+        machine::write(config, Path::new(folder)).map_err(Failure::Failed)?;
+    }
     for warning in &findings.warnings {
         output::complain(&format!("warning: {warning}"));
     }

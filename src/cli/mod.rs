@@ -13,6 +13,7 @@ mod export;
 mod import;
 mod init;
 mod log_lines;
+mod machine;
 mod maintenance_client;
 mod messages;
 mod output;

@@ -19,7 +19,7 @@ use crate::service::listen::Sockets;
 use crate::service::supervision::Manager;
 use crate::service::upgrade::judge::{self, After};
 use crate::service::upgrade::successor::{Awaited, Successor, Verdict};
-use crate::service::upgrade::{Job, RUNNING, Versions};
+use crate::service::upgrade::{self, Job, Order, RUNNING, Versions};
 use crate::service::{Ground, Service};
 use crate::sys::{forbid_core_dumps, raise_open_files};
 
@@ -124,14 +124,14 @@ struct Running {
     /// The configuration and the files that it names, as they were read last.
     seen: Files,
     signals: Signals,
-    uploaded: Receiver<Job>,
+    uploaded: Receiver<Order>,
     /// The verdict of the version before, until it is there.
     awaited: Option<Awaited>,
 }
 
 enum Happened {
     Signal(Signal),
-    Uploaded(Box<Job>),
+    Ordered(Box<Order>),
     TimePassed,
 }
 
@@ -156,9 +156,12 @@ impl Running {
             match happened {
                 Happened::Signal(Signal::Hup) => self.reload(&service),
                 Happened::Signal(_) => return Ok(Some(service)),
-                Happened::Uploaded(job) => match self.upgrade(service, ground, &job)? {
-                    Some(still) => service = still,
-                    None => return Ok(None),
+                Happened::Ordered(order) => match *order {
+                    Order::Prove(report) => report.verdict(upgrade::prove(&service)),
+                    Order::Leave(job) => match self.upgrade(service, ground, &job)? {
+                        Some(still) => service = still,
+                        None => return Ok(None),
+                    },
                 },
                 Happened::TimePassed if self.seen.iter().any(|(file, seen)| stamp(file) != *seen) => {
                     self.reload(&service);
@@ -179,7 +182,7 @@ impl Running {
         };
         let upload = async {
             match uploaded.recv().await {
-                Ok(job) => Happened::Uploaded(Box::new(job)),
+                Ok(order) => Happened::Ordered(Box::new(order)),
                 Err(_) => std::future::pending().await,
             }
         };

@@ -40,6 +40,8 @@ const COPY_PATH: &str = "/v1/backup";
 const COPY_CHUNK: usize = 256 * 1024;
 /// Where new versions are uploaded.
 pub const UPGRADE_PATH: &str = "/v1/upgrade";
+/// Where the running one is asked to show that it works; answered as an upload is.
+pub const PROVE_PATH: &str = "/v1/prove";
 /// Bytes of an upload at most: a version, its signature, and a little more.
 const UPLOAD_MAX: u64 = 40 << 20;
 /// What lines of the answer to an upload begin with that say how far it is.
@@ -66,10 +68,12 @@ pub trait Copies: Send + Sync + 'static {
     fn begin(&self) -> Result<CopyStream, String>;
 }
 
-/// What answers `POST /v1/upgrade`.
+/// What answers `POST /v1/upgrade` and `POST /v1/prove`.
 pub trait Uploads: Send + Sync + 'static {
     /// Takes an uploaded version, says how far it is, and gives the verdict.
     fn take(&self, upload: &mut dyn Read, say: &mut dyn FnMut(&str)) -> Result<String, String>;
+    /// Shows that the running version works, or says what does not.
+    fn prove(&self, say: &mut dyn FnMut(&str)) -> Result<String, String>;
 }
 
 /// A copy, byte by byte.
@@ -178,7 +182,7 @@ impl Maintenance {
                             api.audit_operator("GET", COPY_PATH);
                             want_copy(request, &copy_requests, &is_copying);
                         }
-                        Ok(request) if request.url() == UPGRADE_PATH => {
+                        Ok(request) if [UPGRADE_PATH, PROVE_PATH].contains(&request.url()) => {
                             want_upload(request, uploads.as_ref(), &is_uploading);
                         }
                         Ok(request) => answer(&api, request, &questions, &errands),
@@ -386,16 +390,19 @@ fn want_upload(request: Request, uploads: Option<&Arc<dyn Uploads>>, is_uploadin
 fn take_upload(mut request: Request, uploads: &dyn Uploads) -> io::Result<()> {
     let mut body = Vec::new();
     request.as_reader().take(UPLOAD_MAX).read_to_end(&mut body)?;
+    let is_proof = request.url() == PROVE_PATH;
     let mut writer = request.into_writer();
     writer.write_all(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n")?;
     let mut line = |kind: &str, sentence: &str| {
         writer.write_all(format!("{kind}{}\n", sentence.replace('\n', "; ")).as_bytes())?;
         writer.flush()
     };
-    let verdict = uploads.take(&mut body.as_slice(), &mut |step| {
+    let mut say = |step: &str| {
         // Whoever watched may be gone; it goes on.
         let _gone = line(UPGRADE_STEP, step);
-    });
+    };
+    let verdict =
+        if is_proof { uploads.prove(&mut say) } else { uploads.take(&mut body.as_slice(), &mut say) };
     match verdict {
         Ok(sentence) => line(UPGRADE_DONE, &sentence),
         Err(sentence) => line(UPGRADE_FAILED, &sentence),

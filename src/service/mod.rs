@@ -59,7 +59,7 @@ use listen::Sockets;
 use state::StateFolder;
 pub use state::look_into;
 use supervision::{Manager, Watchdog};
-use upgrade::{Desk, Job, Versions};
+use upgrade::{Desk, Order, Versions};
 use view::View;
 
 /// Threads of the executor at most; more cores than that are for the system's own work.
@@ -106,7 +106,7 @@ pub struct Ground {
     /// Who looks after us.
     pub manager: Manager,
     /// Where versions go that somebody uploads; without it none is taken.
-    pub upgrades: Option<Sender<Job>>,
+    pub upgrades: Option<Sender<Order>>,
 }
 
 impl Ground {

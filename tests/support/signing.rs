@@ -23,9 +23,23 @@ impl Maker {
 
     /// Its versions are taken on this site, and in force after a moment.
     pub fn trusted_by(&self, site: &Site) {
-        let key = [b"Ed", self.id.as_slice(), self.key.public_key().as_ref()].concat();
-        fs::write(site.path("upgrade.pub"), format!("untrusted comment: x\n{}\n", base64(&key))).unwrap();
+        fs::write(site.path("upgrade.pub"), self.public_key()).unwrap();
         site.set("upgrade", "confirm_after", "\"1s\"");
+    }
+
+    /// As minisign writes it.
+    pub fn public_key(&self) -> String {
+        let key = [b"Ed", self.id.as_slice(), self.key.public_key().as_ref()].concat();
+        format!("untrusted comment: x\n{}\n", base64(&key))
+    }
+
+    /// The signature of these bytes with a trusted comment.
+    pub fn sign(&self, bytes: &[u8], comment: &str) -> String {
+        let signature = self.key.sign(&blake2b(bytes));
+        let signed = [b"ED", self.id.as_slice(), signature.as_ref()].concat();
+        let sealed = self.key.sign(&[signature.as_ref(), comment.as_bytes()].concat());
+        let (signed, sealed) = (base64(&signed), base64(sealed.as_ref()));
+        format!("untrusted comment: x\n{signed}\ntrusted comment: {comment}\n{sealed}\n")
     }
 
     /// A version as a file with its signature beside it.
@@ -33,16 +47,8 @@ impl Maker {
         let file = site.path(&format!("version-{version}"));
         fs::write(&file, text).unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
-        let signature = self.key.sign(&blake2b(text.as_bytes()));
-        let signed = [b"ED", self.id.as_slice(), signature.as_ref()].concat();
-        let comment = format!("iotsocketd version:{version}");
-        let sealed = self.key.sign(&[signature.as_ref(), comment.as_bytes()].concat());
-        let text = format!(
-            "untrusted comment: x\n{}\ntrusted comment: {comment}\n{}\n",
-            base64(&signed),
-            base64(sealed.as_ref())
-        );
-        fs::write(signature_of(&file), text).unwrap();
+        let signature = self.sign(text.as_bytes(), &format!("iotsocketd version:{version}"));
+        fs::write(signature_of(&file), signature).unwrap();
         file
     }
 

@@ -7,4 +7,5 @@ mod support;
 
 mod bad;
 mod good;
+mod system;
 mod under_load;

@@ -67,6 +67,8 @@ pub enum Rule {
     Latency,
     /// Availability is at risk; over how many days.
     Availability,
+    /// The start of the image found something wrong; what it is about.
+    Gateway,
 }
 
 /// How much an alert presses.
@@ -95,7 +97,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// In the order of [`Rule`].
-const TABLE: [(Rule, &str, Weight, End); 31] = {
+const TABLE: [(Rule, &str, Weight, End); 32] = {
     use End::{After, Over};
     use Rule::*;
     use Weight::{Now, Soon};
@@ -131,6 +133,7 @@ const TABLE: [(Rule, &str, Weight, End); 31] = {
         (Temperature, "temperature", Now, Over(LONG_QUIET)),
         (Latency, "latency", Soon, Over(LONG_QUIET)),
         (Availability, "availability", Soon, Over(QUIET)),
+        (Gateway, "gateway", Now, Over(QUIET)),
     ]
 };
 
@@ -181,7 +184,7 @@ mod tests {
             assert_eq!(rule as usize, at);
             assert_eq!(Rule::find(rule.name()), Some(rule));
         }
-        assert_eq!(Rule::Availability as usize + 1, TABLE.len(), "the last one");
+        assert_eq!(Rule::Gateway as usize + 1, TABLE.len(), "the last one");
     }
 
     #[test]

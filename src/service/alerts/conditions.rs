@@ -25,7 +25,7 @@ const SLOW: u64 = 10;
 const SLOW_SHARE: u64 = 100;
 
 /// The rules that are judged here.
-pub const RULES: [Rule; 24] = [
+pub const RULES: [Rule; 25] = [
     Rule::WeakCentralKey,
     Rule::WeakObjectKeys,
     Rule::Queue,
@@ -50,6 +50,7 @@ pub const RULES: [Rule; 24] = [
     Rule::Temperature,
     Rule::Latency,
     Rule::Availability,
+    Rule::Gateway,
 ];
 
 /// What the configuration says.

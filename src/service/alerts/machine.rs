@@ -1,10 +1,19 @@
-//! What the kernel says of the machine's heat and voltage.
+//! What the kernel says of the machine's heat and voltage, and what the start of an image left to be told.
 //!
 //! Temperatures are millidegrees in `class/thermal/thermal_zone*/temp`. A supply that gives too little is a 1 in
 //! `class/hwmon/hwmon*/in*_lcrit_alarm`, as the Raspberry Pi's firmware driver (`rpi_volt`) and others have it.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
+
+use crate::hub::alerts::Rule;
+
+/// Where the start of an image leaves what is wrong.
+pub const IMAGE: &str = "/run/iotsocketd-machine/alerts";
+/// Bytes of one sentence at most, and how many there may be.
+const SENTENCE_MAX: u64 = 1000;
+const SUBJECTS_MAX: usize = 8;
 
 /// The kernel's files below a folder, `/sys` but for tests.
 #[derive(Debug)]
@@ -31,6 +40,17 @@ impl Machine {
         let is_alarm = |name: &str| name.starts_with("in") && name.ends_with("_lcrit_alarm");
         sensors.iter().flat_map(|sensor| entries(sensor, is_alarm)).any(|alarm| number(&alarm) == Some(1))
     }
+}
+
+/// What the start of an image found wrong, until the next one: a file for each subject, with a sentence in it.
+pub fn told_by_the_image(folder: &Path) -> Vec<(Rule, String, String)> {
+    let files = entries(folder, |_| true).into_iter().filter_map(|file| {
+        let mut text = String::new();
+        File::open(&file).ok()?.take(SENTENCE_MAX).read_to_string(&mut text).ok()?;
+        let subject = file.file_name()?.to_str()?.to_owned();
+        Some((Rule::Gateway, subject, text.trim().to_owned()))
+    });
+    files.take(SUBJECTS_MAX).collect()
 }
 
 /// What lies in a folder under such a name; nothing if it cannot be read.
@@ -64,6 +84,19 @@ mod tests {
         write(folder.path(), "class/thermal/thermal_zone2/temp", "unknown\n");
         write(folder.path(), "class/thermal/cooling_device0/temp", "99000\n");
         assert_eq!(machine.hottest(), Some(81_000));
+    }
+
+    #[test]
+    fn what_the_image_says_is_told_by_its_subject_and_never_without_end() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(told_by_the_image(&folder.path().join("none")), []);
+        write(folder.path(), "data", "it was made new\n");
+        let told = (Rule::Gateway, "data".to_owned(), "it was made new".to_owned());
+        assert_eq!(told_by_the_image(folder.path()), [told]);
+        write(folder.path(), "data", &"x".repeat(5000));
+        assert_eq!(told_by_the_image(folder.path())[0].2.len() as u64, SENTENCE_MAX);
+        (0..20).for_each(|number| write(folder.path(), &number.to_string(), "x"));
+        assert_eq!(told_by_the_image(folder.path()).len(), SUBJECTS_MAX);
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::hub::status::Availability;
 use central_away::CentralAway;
 use conditions::{Observed, RULES, Thresholds, conditions};
 use led::Led;
-use machine::Machine;
+use machine::{IMAGE, Machine, told_by_the_image};
 use sender::Sender as WebhookSender;
 use uptime::{PERIODS, Uptime};
 use window::Window;
@@ -166,6 +166,7 @@ impl Looking {
             &thresholds,
             |rule| alerts.is_up(rule, ""),
         );
+        found.extend(told_by_the_image(Path::new(IMAGE)));
         found.extend(PERIODS.into_iter().filter_map(|days| self.risk(days)));
         alerts.assess(&RULES, found);
         let now = Instant::now();

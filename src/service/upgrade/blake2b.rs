@@ -40,27 +40,55 @@ const LANES: [[usize; 4]; 8] = [
     [3, 4, 9, 14],
 ];
 
+/// What is digested bit by bit.
+#[derive(Debug, Clone)]
+pub struct Blake2b {
+    state: [u64; 8],
+    done: u128,
+    /// Fewer bytes than two blocks: the last block is not empty unless all is.
+    rest: Vec<u8>,
+}
+
+impl Blake2b {
+    /// Of nothing yet.
+    pub fn new() -> Self {
+        let mut state = IV;
+        // Parameters: one after the other, no key, 64 bytes out.
+        state[0] ^= 0x0101_0040;
+        Self { state, done: 0, rest: Vec::new() }
+    }
+
+    /// The next bytes.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.rest.extend_from_slice(bytes);
+        let mut rest = self.rest.as_slice();
+        while let Some((block, behind)) =
+            rest.split_first_chunk::<BLOCK_LEN>().filter(|(_, behind)| !behind.is_empty())
+        {
+            self.done += BLOCK_LEN as u128;
+            compress(&mut self.state, block, self.done, false);
+            rest = behind;
+        }
+        self.rest = rest.to_vec();
+    }
+
+    /// The digest of all.
+    pub fn finish(mut self) -> [u8; 64] {
+        let mut last = [0; BLOCK_LEN];
+        last.iter_mut().zip(&self.rest).for_each(|(to, from)| *to = *from);
+        compress(&mut self.state, &last, self.done + self.rest.len() as u128, true);
+        let mut digest = [0; 64];
+        let words = digest.chunks_exact_mut(8).zip(self.state);
+        words.for_each(|(to, word)| to.copy_from_slice(&word.to_le_bytes()));
+        digest
+    }
+}
+
 /// The digest of these bytes.
 pub fn blake2b(bytes: &[u8]) -> [u8; 64] {
-    let mut state = IV;
-    // Parameters: one after the other, no key, 64 bytes out.
-    state[0] ^= 0x0101_0040;
-    let mut done = 0_u128;
-    let mut rest = bytes;
-    // The last block is not empty unless all is.
-    while let Some((block, behind)) =
-        rest.split_first_chunk::<BLOCK_LEN>().filter(|(_, behind)| !behind.is_empty())
-    {
-        done += BLOCK_LEN as u128;
-        compress(&mut state, block, done, false);
-        rest = behind;
-    }
-    let mut last = [0; BLOCK_LEN];
-    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-    compress(&mut state, &last, done + rest.len() as u128, true);
-    let mut digest = [0; 64];
-    digest.chunks_exact_mut(8).zip(state).for_each(|(to, word)| to.copy_from_slice(&word.to_le_bytes()));
-    digest
+    let mut digested = Blake2b::new();
+    digested.add(bytes);
+    digested.finish()
 }
 
 #[expect(clippy::indexing_slicing, reason = "every index is a constant below 16")]
@@ -116,6 +144,16 @@ mod tests {
             "786a02f742015903c6c6fd852552d272912f4740e15847618a86e217f71f5419\
              d25e1031afee585313896444934eb04b903a685b1448b755d56f701afe9be2ce"
         );
+    }
+
+    #[test]
+    fn bytes_that_come_in_parts_are_digested_as_one() {
+        let bytes: Vec<u8> = (0..1000).map(|at| (at % 251) as u8).collect();
+        for part in [1, 127, 128, 129, 256, 999, 1000] {
+            let mut digested = Blake2b::new();
+            bytes.chunks(part).for_each(|part| digested.add(part));
+            assert_eq!(digested.finish(), blake2b(&bytes), "{part} at a time");
+        }
     }
 
     #[test]

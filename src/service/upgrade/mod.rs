@@ -3,7 +3,8 @@
 //!
 //! [`Desk`] takes what is uploaded: verified before it is written, at most one at a time. [`judge`] is the older version: it
 //! starts the newer one, leaves its place ([`leaving`]), and stays alive, holding the sockets, until the verdict. [`successor`]
-//! is the newer one, which has to prove itself ([`proof`]). They talk in [`words`]. The state folder's lock goes from one to
+//! is the newer one, which has to prove itself ([`proof`]). They talk in [`words`]. A whole new system ([`system`]) is written
+//! beside the running one, and has to give the same proof when it was started. The state folder's lock goes from one to
 //! the other without ever being free, and the older one opens the journal again only when the newer one is reaped.
 
 mod blake2b;
@@ -13,6 +14,7 @@ mod leaving;
 mod proof;
 mod signature;
 pub mod successor;
+pub mod system;
 mod versions;
 pub mod words;
 
@@ -23,14 +25,24 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use smol::channel::Sender;
 
 pub use blake2b::blake2b;
-pub use signature::{Version, verify};
+pub use signature::{Version, claims_system, verify};
 pub use versions::{RUNNING, TEXT_LEN_MAX, VERSION_LEN_MAX, Versions, read_bounded, running};
 
+use super::Service;
 use super::config::Config;
 use crate::endpoint::maintenance::Uploads;
 
 /// Lines of progress that may wait for whoever reads them; more are dropped.
 const SAID_MAX: usize = 64;
+
+/// What the running service is to do.
+#[derive(Debug)]
+pub enum Order {
+    /// To leave its place.
+    Leave(Job),
+    /// To show that it works.
+    Prove(Report),
+}
 
 /// A version that is to take over.
 #[derive(Debug)]
@@ -72,13 +84,13 @@ impl Report {
 #[derive(Debug)]
 pub struct Desk {
     versions: Versions,
-    jobs: Sender<Job>,
+    orders: Sender<Order>,
 }
 
 impl Desk {
     /// Keeps them where the configuration says, and hands them on.
-    pub fn new(config: &Config, jobs: Sender<Job>) -> Self {
-        Self { versions: Versions::new(config), jobs }
+    pub fn new(config: &Config, orders: Sender<Order>) -> Self {
+        Self { versions: Versions::new(config), orders }
     }
 
     /// Verifies, keeps and hands on.
@@ -101,22 +113,44 @@ impl Desk {
         let (say, said) = sync_channel(SAID_MAX);
         let job = Job { version, program, report: Report(say) };
         job.report.progress(format!("version {version} is signed, newer, and kept"));
-        self.jobs.try_send(job).map_err(|_| "another version is just taking over".to_owned())?;
+        self.order(Order::Leave(job))?;
         Ok(said)
+    }
+
+    fn order(&self, order: Order) -> Result<(), String> {
+        self.orders.try_send(order).map_err(|_| "another version is just taking over".to_owned())
     }
 }
 
 impl Uploads for Desk {
     fn take(&self, upload: &mut dyn Read, say: &mut dyn FnMut(&str)) -> Result<String, String> {
-        let said = self.take(upload)?;
-        loop {
-            match said.recv() {
-                Ok(Said::Progress(sentence)) => say(&sentence),
-                Ok(Said::Verdict(verdict)) => return verdict,
-                Err(_) => return Err("the concentrator stopped before the verdict".to_owned()),
-            }
+        watch(&self.take(upload)?, say)
+    }
+
+    fn prove(&self, say: &mut dyn FnMut(&str)) -> Result<String, String> {
+        let (to, said) = sync_channel(SAID_MAX);
+        self.order(Order::Prove(Report(to)))?;
+        watch(&said, say)
+    }
+}
+
+fn watch(said: &Receiver<Said>, say: &mut dyn FnMut(&str)) -> Result<String, String> {
+    loop {
+        match said.recv() {
+            Ok(Said::Progress(sentence)) => say(&sentence),
+            Ok(Said::Verdict(verdict)) => return verdict,
+            Err(_) => return Err("the concentrator stopped before the verdict".to_owned()),
         }
     }
+}
+
+/// Lets a running service give the proof that a new version has to give.
+pub fn prove(service: &Service) -> Result<String, String> {
+    let config = service.config();
+    service.reload(proof::allow_ourselves(config.clone()))?;
+    let proven = proof::prove(service);
+    service.reload(config)?;
+    proven.map(|()| format!("version {} works", running()))
 }
 
 /// What an upload looks like: both parts with their length in front.

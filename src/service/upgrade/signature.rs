@@ -1,5 +1,5 @@
 //! Signatures of minisign (`minisign -S`): Ed25519 over the BLAKE2b of the file, and over the signature with its trusted
-//! comment, which says the version.
+//! comment, which says the version, and of a whole system the board.
 
 use std::fmt;
 
@@ -16,6 +16,8 @@ const KEY_ID_LEN: usize = 8;
 const SIGNATURE_LEN: usize = 64;
 /// Stands before the version in the trusted comment.
 const VERSION: &str = "version:";
+/// Stands before the board in the trusted comment of a whole system.
+const SYSTEM: &str = "system:";
 const TRUSTED: &str = "trusted comment: ";
 
 /// A version: three numbers with dots, older before newer.
@@ -44,8 +46,34 @@ impl fmt::Display for Version {
     }
 }
 
-/// Sees that a file was signed with the key, and tells its version. The sentence says what is wrong.
+/// What was signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signed {
+    /// Its version.
+    pub version: Version,
+    /// The board that it is the whole system of; `None`: it is a program.
+    pub board: Option<String>,
+}
+
+/// Whether a signature says that it is of a whole system. It may lie.
+pub fn claims_system(signature: &str) -> bool {
+    signature.lines().any(|line| {
+        let comment = line.strip_prefix(TRUSTED);
+        comment.is_some_and(|comment| comment.split_whitespace().any(|word| word.starts_with(SYSTEM)))
+    })
+}
+
+/// Sees that a program was signed with the key, and tells its version. The sentence says what is wrong.
 pub fn verify(file: &[u8], signature: &str, public_key: &str) -> Result<Version, String> {
+    let signed = verify_digest(&blake2b(file), signature, public_key)?;
+    match signed.board {
+        None => Ok(signed.version),
+        Some(board) => Err(format!("it is a whole system for {board} and no program")),
+    }
+}
+
+/// The same of anything, by its digest.
+pub fn verify_digest(digest: &[u8; 64], signature: &str, public_key: &str) -> Result<Signed, String> {
     let key = decode::<{ 2 + KEY_ID_LEN + 32 }>(public_key.lines().nth(1))
         .filter(|key| key.starts_with(OF_KEYS))
         .ok_or("[upgrade] public_key_file is no public key of minisign: two lines, a comment and the key")?;
@@ -64,14 +92,15 @@ pub fn verify(file: &[u8], signature: &str, public_key: &str) -> Result<Version,
         return Err("it was signed with another key than that of [upgrade] public_key_file".to_owned());
     }
     let key = UnparsedPublicKey::new(&ED25519, key);
-    key.verify(&blake2b(file), signature)
+    key.verify(digest, signature)
         .map_err(|_| "the signature is not of this file: it is damaged, or forged")?;
     key.verify(&[signature, comment.as_bytes()].concat(), &sealed)
         .map_err(|_| "the trusted comment of the signature was changed")?;
-    let version = comment.split_whitespace().find_map(|word| word.strip_prefix(VERSION));
-    version.and_then(Version::parse).ok_or_else(|| {
+    let word = |name| comment.split_whitespace().find_map(|word| word.strip_prefix(name));
+    let version = word(VERSION).and_then(Version::parse).ok_or_else(|| {
         "the signature names no version: sign with `-t version:1.2.3` and the version's numbers".to_owned()
-    })
+    })?;
+    Ok(Signed { version, board: word(SYSTEM).map(str::to_owned) })
 }
 
 fn decode<const N: usize>(line: Option<&str>) -> Option<[u8; N]> {

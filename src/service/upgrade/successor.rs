@@ -9,7 +9,7 @@ use std::time::Duration;
 use smol::channel::Sender;
 
 use super::words::{Word, Words};
-use super::{Job, proof};
+use super::{Order, proof};
 use crate::endpoint::tls::Certificates;
 use crate::hub::access_file;
 use crate::logfmt::Quoted;
@@ -49,7 +49,7 @@ impl Successor {
     pub fn take_over(
         &self,
         config: Result<Config, String>,
-        upgrades: Sender<Job>,
+        upgrades: Sender<Order>,
     ) -> Result<(Service, Ground), String> {
         self.try_to(config, upgrades).inspect_err(|sentence| {
             // The older one may be gone; then nobody needs it.
@@ -60,7 +60,7 @@ impl Successor {
     fn try_to(
         &self,
         config: Result<Config, String>,
-        upgrades: Sender<Job>,
+        upgrades: Sender<Order>,
     ) -> Result<(Service, Ground), String> {
         let (word, mut descriptors) =
             self.words.hear_with(PATIENCE).map_err(gone)?.ok_or("nothing was handed over")?;
