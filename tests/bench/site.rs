@@ -128,6 +128,8 @@ fn launch(folder: &Path) -> Result<Child, String> {
         .args(["run", "--config"])
         .arg(folder.join("iotsocketd.toml"))
         .env("RUST_LOG", "warn")
+        // As in the unit.
+        .env("MALLOC_ARENA_MAX", "2")
         .env_remove("RUNTIME_DIRECTORY")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
