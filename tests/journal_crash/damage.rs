@@ -49,16 +49,24 @@ impl AtRest {
         ops.iter().for_each(|op| disk.apply(op));
         let files = disk.names.iter().map(|(name, file)| (name.clone(), disk.files[*file].cached.clone()));
         let image: Image = files.collect();
-        let batches = model.batches().into_iter().map(|(from, to)| {
-            let places: Vec<_> = model.records[from as usize - 1..to as usize]
-                .iter()
-                .map(|record| place(&image, record).ok_or_else(|| format!("{record:?} is in no file")))
-                .collect::<Result<_, _>>()?;
-            let (file, first) = places.first().cloned().unwrap_or_default();
-            let end = places.last().map_or(0, |(_, bytes)| bytes.end);
-            Ok(Batch { from, to, file, bytes: first.start.saturating_sub(AROUND)..end + AROUND })
-        });
-        let batches = batches.collect::<Result<_, String>>()?;
+        let mut batches: Vec<Batch> = Vec::new();
+        for (from, to) in model.batches() {
+            for seq in from..=to {
+                let record = &model.records[seq as usize - 1];
+                let (file, bytes) =
+                    place(&image, record).ok_or_else(|| format!("{record:?} is in no file"))?;
+                match batches.last_mut() {
+                    // What is committed at once may be more than one segment takes.
+                    Some(batch) if seq > from && batch.file == file => {
+                        (batch.to, batch.bytes.end) = (seq, bytes.end + AROUND);
+                    }
+                    _ => {
+                        let bytes = bytes.start.saturating_sub(AROUND)..bytes.end + AROUND;
+                        batches.push(Batch { from: seq, to: seq, file, bytes });
+                    }
+                }
+            }
+        }
         Ok(Self { image, records: model.records, batches })
     }
 
