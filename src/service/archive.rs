@@ -1,11 +1,10 @@
 //! The archive's folder, and what the configuration says about it.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use super::config::{Config, Group, OnExpiry};
 use super::disk::Disk;
+use super::state::make_folder;
 use crate::hub::history::MessageView;
 use crate::journal::archive::{Archiver, Policy};
 use crate::journal::catalog::Catalog;
@@ -15,8 +14,7 @@ use crate::journal::stored::Stored;
 /// Makes the folder if it is missing, and looks at what is in it. The sentence says what is wrong.
 pub fn open(folder: &Path, journal: JournalId) -> Result<Archiver<Disk>, String> {
     let failed = |error: String| format!("[journal] archive_dir {}: {error}", folder.display());
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|error| failed(format!("cannot be made: {error}")))?;
+    make_folder(folder).map_err(|error| failed(format!("cannot be made: {error}")))?;
     Archiver::open(Disk::uncached(folder), journal).map_err(|error| failed(with_cause(&error)))
 }
 

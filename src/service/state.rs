@@ -1,7 +1,7 @@
 //! The state folder: one running concentrator each, of one environment.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
@@ -18,9 +18,7 @@ impl StateFolder {
     /// Makes the folder if it is missing, takes it, and sees that it belongs to this environment.
     pub fn take(path: &Path, environment: Environment) -> Result<Self, String> {
         let name = path.display();
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700);
-        builder.create(path).map_err(|error| format!("state_dir {name}: cannot be made: {error}"))?;
+        make_folder(path).map_err(|error| format!("state_dir {name}: cannot be made: {error}"))?;
         let lock = File::options()
             .create(true)
             .truncate(false)
@@ -88,23 +86,57 @@ pub const ENVIRONMENT: &str = "environment";
 /// The file that is locked.
 pub const LOCK: &str = "lock";
 
+/// Makes a folder for its owner only, and what is missing above it, unless it is there. What is flushed in there would be
+/// gone all the same if a power failure took its name, so that is flushed, too.
+pub fn make_folder(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+    let create = || fs::DirBuilder::new().mode(0o700).create(path);
+    let created = create().or_else(|error| match error.kind() {
+        ErrorKind::NotFound if path.parent().is_some() => make_folder(parent).and_then(|()| create()),
+        _ => Err(error),
+    });
+    let flushed = || File::open(parent)?.sync_all();
+    match created {
+        Ok(()) => flushed(),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => {
+            // Whoever made it may have been killed before this. A place that cannot be flushed, such as a read-only
+            // system that a medium is mounted in, was not made by us.
+            _ = flushed();
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Marks a new folder with its environment, and compares that of an old one.
 fn mark(path: &Path, environment: Environment) -> Result<(), String> {
     let file = path.join(ENVIRONMENT);
+    let failed = |error| format!("{}: cannot be written: {error}", file.display());
     match fs::read_to_string(&file) {
         Ok(text) if text.trim() == environment.name() => Ok(()),
+        // A power failure left the name without its content.
+        Ok(text) if text.trim_matches(['\0', '\n']).is_empty() => {
+            write_mark(&file, environment).map_err(failed)
+        }
         Ok(text) => Err(format!(
             "state_dir {}: belongs to environment \"{}\", the configuration says \"{}\"; use a state folder of its own for each",
             path.display(),
             text.trim().escape_debug(),
             environment.name()
         )),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            fs::write(&file, format!("{}\n", environment.name()))
-                .map_err(|error| format!("{}: cannot be written: {error}", file.display()))
-        }
+        Err(error) if error.kind() == ErrorKind::NotFound => write_mark(&file, environment).map_err(failed),
         Err(error) => Err(format!("{}: cannot be read: {error}", file.display())),
     }
+}
+
+/// The mark is there whole or not at all, and stays.
+fn write_mark(path: &Path, environment: Environment) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    writeln!(file, "{}", environment.name())?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    File::open(path.parent().unwrap_or(path))?.sync_all()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod bounds;
 mod central;
 mod damaged;
 mod faults;
+mod first_start;
 mod gone;
 mod kills;
 mod ledger;

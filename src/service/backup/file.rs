@@ -1,14 +1,15 @@
 //! The files that copies are: made whole or not at all, and told apart by their names.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use jiff::Timestamp;
 
 use super::{Good, check};
+use crate::service::state::make_folder;
 
 /// What a copy in the making ends with.
 const PART: &str = ".part";
@@ -32,8 +33,8 @@ pub(super) fn make(folder: &Path) -> Result<(), String> {
     if folder.is_dir() {
         return Ok(());
     }
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|error| format!("[backup] dir {}: cannot be made: {error}", folder.display()))?;
+    make_folder(folder)
+        .map_err(|error| format!("[backup] dir {}: cannot be made: {error}", folder.display()))?;
     if let Some(parent) = folder.parent().and_then(|parent| parent.metadata().ok()) {
         // Made by root, the service can write into it all the same; anybody else cannot, and need not, give it away.
         let _kept = chown(folder, Some(parent.uid()), Some(parent.gid()));

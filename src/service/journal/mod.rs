@@ -21,9 +21,6 @@ mod wanted;
 mod worker;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::fs;
-use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -34,6 +31,7 @@ use ring::rand::SecureRandom as _;
 
 use super::config::{self, Config};
 use super::disk::Disk;
+use super::state::make_folder;
 use crate::hub::subscribers::Wanted;
 use crate::hub::{Hub, Keeper, Keeping, Urgency, lock};
 use crate::journal::catalog::Catalog;
@@ -146,7 +144,8 @@ impl Opened {
     /// does.
     pub fn open(config: &Config) -> Result<Self, String> {
         let folder = config.state_dir.join(FOLDER);
-        make_folder(&folder)?;
+        let made = make_folder(&folder);
+        made.map_err(|error| format!("journal {}: cannot be made: {error}", folder.display()))?;
         let clock = WallClock::new(config.time.trust);
         let settings = settings(config, clock.stamp())?;
         let opened = Writer::open(Disk::after_restart(&folder), &settings);
@@ -370,14 +369,6 @@ fn read_page(
             std::thread::sleep(READ_PAUSE);
             (VecDeque::new(), from)
         }
-    }
-}
-
-fn make_folder(folder: &std::path::Path) -> Result<(), String> {
-    match fs::DirBuilder::new().mode(0o700).create(folder) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(format!("journal {}: cannot be made: {error}", folder.display())),
     }
 }
 
