@@ -124,7 +124,7 @@ pub struct ObjectView {
     /// When its last connection began, or ended if it is gone, RFC 3339; absent if there was none since the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
-    /// When it was heard of last; absent if it was not since the start.
+    /// When it was heard of last, by what is known over restarts; absent if that is nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<String>,
     /// The interval at which it usually sends something; absent until that is learned.

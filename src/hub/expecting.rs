@@ -1,5 +1,6 @@
 //! What is expected of objects, as the hub tells it: who spoke, who is silent, chatty or in two places, and outages.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -65,8 +66,33 @@ impl Hub {
         while !sweep() {}
         let verdict = lock(&self.core).seen.judge(now);
         if let Some(verdict) = verdict {
-            self.alerts.assess(&RULES, found(&verdict, central));
+            let mut found = found(&verdict, central);
+            if verdict.is_early {
+                // What was up before the start is so until it can be judged.
+                let up = self.alerts.up().into_iter().filter(|up| up.rule == Rule::Uplink);
+                found.extend(up.map(|up| (up.rule, up.subject, up.sentence)));
+            }
+            self.alerts.assess(&RULES, found);
         }
+    }
+
+    /// What is learned of objects, for the next run.
+    pub fn keep_objects(&self) -> Vec<u8> {
+        let now_us = self.right_us();
+        let snapshot = lock(&self.core).seen.snapshot(now_us, Instant::now());
+        snapshot.encode()
+    }
+
+    /// Goes on with what an earlier run kept; to be called at the start. `false`: it cannot be read.
+    pub fn restore_objects(&self, bytes: &[u8]) -> bool {
+        let now_us = self.right_us();
+        let up = self.alerts.up();
+        let silent: HashSet<_> =
+            up.iter().filter(|up| up.rule == Rule::ObjectSilent).map(|up| up.subject.as_str()).collect();
+        let is_out = up.iter().any(|up| up.rule == Rule::Uplink);
+        let Core { router, seen, .. } = &mut *lock(&self.core);
+        let is_told = |uid: Uid| silent.contains(uid.as_str());
+        seen.restore(bytes, now_us, |uid| router.group_of(uid), is_told, is_out)
     }
 }
 

@@ -26,7 +26,7 @@ use crate::hub::backend::{Backend, DeadLetterList, ObjectView, Pending, Presence
 use crate::hub::commands::{CommandRefusal, NewCommand};
 use crate::hub::durable::NeverDurable;
 use crate::hub::heartbeats::Heartbeats;
-use crate::hub::seen::Seen;
+use crate::hub::seen::{Seen, When};
 use crate::hub::status::{
     Alert, Availability, Books, Calls, Certificate, Disk, Queue, Rates, Sessions, Status,
 };
@@ -267,17 +267,21 @@ fn object_view(router: &Router, seen: &Seen, uid: Uid, entry: &AccessEntry) -> O
         SessionState::Absent => Presence::Absent,
     };
     let known = seen.get(uid, state == Presence::Live, Instant::now());
-    // The clock of now, since it may have been set meanwhile.
-    let told = |ago: Duration| {
-        let second = Timestamp::from_second((Timestamp::now() - ago).as_second());
+    // By the clock of now, since it may have been set meanwhile.
+    let told = |when: When| {
+        let moment = match when {
+            When::Ago(ago) => Timestamp::now() - ago,
+            When::At(us) => Timestamp::from_microsecond(us).ok()?,
+        };
+        let second = Timestamp::from_second(moment.as_second());
         second.ok().map(|second| second.to_string())
     };
     ObjectView {
         uid: uid.as_str().to_owned(),
         group: entry.group.as_str().to_owned(),
         state,
-        since: known.and_then(|known| known.changed).and_then(told),
-        last_seen: known.and_then(|known| told(known.heard)),
+        since: known.and_then(|known| known.changed).map(When::Ago).and_then(told),
+        last_seen: known.and_then(|known| known.heard).and_then(told),
         usual_seconds: known.and_then(|known| known.usual),
         expectation: known.and_then(|known| known.expectation),
     }

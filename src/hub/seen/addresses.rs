@@ -3,8 +3,6 @@
 
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
-
 use crate::net::canonical;
 
 /// So often an object must have gone back to the address before the last one, ...
@@ -24,7 +22,7 @@ pub enum Way {
 }
 
 /// The last two addresses of a way, as digests; 0: none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Track {
     last: u16,
     before: u16,
@@ -32,7 +30,7 @@ struct Track {
 }
 
 /// What is remembered of one object's addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Addresses {
     tcp: Track,
     udp: Track,

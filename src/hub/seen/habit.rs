@@ -91,6 +91,13 @@ impl Habit {
         self.level = self.level.min(-(self.rate() * gap.min(MEMORY_MAX)) as f32);
     }
 
+    /// Whether its numbers can be what was learned: they may have been read.
+    pub fn is_sound(&self) -> bool {
+        let levels = [self.level, self.top, self.largest];
+        self.sums.iter().all(|sum| sum.is_finite() && *sum >= 0.0)
+            && levels.iter().all(|level| level.is_finite())
+    }
+
     /// Whether it is one that sends data: then its connection alone does not mean that all is well.
     pub fn has_data(&self) -> bool {
         self.data >= LEARNED_GAPS
@@ -192,5 +199,13 @@ impl Habit {
             power *= gap;
         }
         self.largest *= kept as f32;
+    }
+}
+
+#[cfg(test)]
+impl Habit {
+    /// Makes a number of it one that cannot be.
+    pub fn spoil(&mut self) {
+        self.sums[2] = f64::NAN;
     }
 }

@@ -13,6 +13,7 @@
 
 mod addresses;
 mod habit;
+mod kept;
 mod outage;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use addresses::Addresses;
 pub use addresses::Way;
 use habit::Habit;
 pub use habit::Word;
+pub use kept::Snapshot;
 pub use outage::Outage;
 use outage::Tally;
 
@@ -45,12 +47,21 @@ const GROUPS_MAX: usize = 255;
 pub struct Known {
     /// How long ago its last connection began or ended; `None`: it had none.
     pub changed: Option<Duration>,
-    /// How long ago it was heard of last.
-    pub heard: Duration,
+    /// When it was heard of last; `None`: that is not known.
+    pub heard: Option<When>,
     /// Its usual interval, in seconds; `None`: that is not learned yet.
     pub usual: Option<f64>,
     /// How that goes with what it does now; `None` likewise.
     pub expectation: Option<Expectation>,
+}
+
+/// A moment, by the clock that knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// So long ago.
+    Ago(Duration),
+    /// Before the start: microseconds since 1970.
+    At(i64),
 }
 
 /// Whether an object does as usual.
@@ -93,6 +104,17 @@ pub struct Verdict {
     pub outage: Option<Outage>,
     /// Of the objects of a group, most are late.
     pub outages: Vec<(GroupName, Outage)>,
+    /// It is too early to say anything of outages.
+    pub is_early: bool,
+}
+
+/// When an object was heard of.
+#[derive(Debug, Clone, Copy)]
+enum Heard {
+    /// So many seconds after the start.
+    Here(f64),
+    /// Before the start: microseconds since 1970.
+    Before(i64),
 }
 
 /// One object. Moments are seconds since the start.
@@ -100,8 +122,9 @@ pub struct Verdict {
 struct Object {
     uid: Uid,
     changed: Option<f64>,
-    heard: f64,
-    /// When it said something last, or began to be waited for anew.
+    heard: Option<Heard>,
+    /// When it said something last, or began to be waited for anew; below zero: before the start, without the time in which
+    /// nothing ran.
     said: Option<f64>,
     habit: Habit,
     addresses: Addresses,
@@ -134,11 +157,11 @@ struct Sweep {
 }
 
 impl Object {
-    fn new(uid: Uid, group: u8, now: f64) -> Self {
+    fn new(uid: Uid, group: u8) -> Self {
         Self {
             uid,
             changed: None,
-            heard: now,
+            heard: None,
             said: None,
             habit: Habit::default(),
             addresses: Addresses::default(),
@@ -149,10 +172,11 @@ impl Object {
 
     /// `is_out`: most of its like are late.
     fn say(&mut self, word: Word, is_out: bool, now: f64) {
-        self.heard = now;
+        self.heard = Some(Heard::Here(now));
         let gap = self.said.map(|said| now - said);
         let is_late = || self.habit.late_after().is_some_and(|late| gap.is_some_and(|gap| gap > late));
-        let is_own = !(is_out && is_late());
+        let is_interrupted = is_out || self.said.is_some_and(|said| said < 0.0);
+        let is_own = !(is_interrupted && is_late());
         if self.habit.said(word, gap, is_own) {
             self.said = Some(now);
             self.is_told = false;
@@ -199,7 +223,7 @@ impl Seen {
     /// The object logged in from there. Whether it speaks from two addresses in turn.
     pub fn logged_in(&mut self, uid: Uid, group: GroupName, source: IpAddr, at: Instant) -> bool {
         let now = self.moment(at);
-        let Some((object, is_out)) = self.object(uid, group, now) else { return false };
+        let Some((object, is_out)) = self.object(uid, group) else { return false };
         object.changed = Some(now);
         object.say(Word::Login, is_out, now);
         object.addresses.heard(Way::Tcp, source, now, object.habit.usual())
@@ -209,7 +233,7 @@ impl Seen {
     pub fn left(&mut self, uid: Uid, at: Instant) {
         let now = self.moment(at);
         if let Some(object) = self.find(uid) {
-            (object.changed, object.heard) = (Some(now), now);
+            (object.changed, object.heard) = (Some(now), Some(Heard::Here(now)));
             if !object.habit.has_data() && object.said.is_some() {
                 // It was there until now.
                 object.said = Some(now);
@@ -221,7 +245,7 @@ impl Seen {
     /// in turn.
     pub fn sent(&mut self, uid: Uid, group: GroupName, source: Option<IpAddr>, at: Instant) -> bool {
         let now = self.moment(at);
-        let Some((object, is_out)) = self.object(uid, group, now) else { return false };
+        let Some((object, is_out)) = self.object(uid, group) else { return false };
         object.say(Word::Data, is_out, now);
         source.is_some_and(|source| object.addresses.heard(Way::Udp, source, now, object.habit.usual()))
     }
@@ -230,7 +254,7 @@ impl Seen {
     pub fn answered(&mut self, uid: Uid, at: Instant) {
         let now = self.moment(at);
         if let Some(object) = self.find(uid) {
-            object.heard = now;
+            object.heard = Some(Heard::Here(now));
         }
     }
 
@@ -240,7 +264,10 @@ impl Seen {
         let ago = |moment: f64| Duration::try_from_secs_f64(now - moment).unwrap_or_default();
         Some(Known {
             changed: object.changed.map(ago),
-            heard: ago(object.heard),
+            heard: object.heard.map(|heard| match heard {
+                Heard::Here(moment) => When::Ago(ago(moment)),
+                Heard::Before(us) => When::At(us),
+            }),
             usual: object.habit.usual(),
             expectation: object.expectation(is_live, now),
         })
@@ -262,6 +289,11 @@ impl Seen {
         let of_groups = self.groups.iter().map(|name| was_out.contains(name));
         self.is_out = std::iter::once(is_out).chain(of_groups).collect();
         self.sweep = Sweep::default();
+    }
+
+    /// What is to be kept for the next run; `taken_us`: microseconds since 1970, if the clock is right.
+    pub fn snapshot(&self, taken_us: Option<i64>, at: Instant) -> Snapshot {
+        Snapshot { objects: self.objects.clone(), now: self.moment(at), taken_us }
     }
 
     /// Looks on through the objects, [`SLICE`] of them. Whether that was the last of them.
@@ -309,8 +341,8 @@ impl Seen {
         if sweep.next < self.objects.len() {
             return None;
         }
-        let mut verdict = Verdict::default();
-        if now >= START_GRACE {
+        let mut verdict = Verdict { is_early: now < START_GRACE, ..Verdict::default() };
+        if !verdict.is_early {
             let outages: Vec<_> = sweep.tallies.iter().map(Tally::judge).collect();
             self.end_outages(&outages, now);
             self.is_out = outages.iter().map(Option::is_some).collect();
@@ -383,13 +415,13 @@ impl Seen {
     }
 
     /// The object, and whether most of its like are late.
-    fn object(&mut self, uid: Uid, group: GroupName, now: f64) -> Option<(&mut Object, bool)> {
+    fn object(&mut self, uid: Uid, group: GroupName) -> Option<(&mut Object, bool)> {
         let place = match self.place(uid) {
             Some(place) => place,
             None => {
                 let (place, group) = (self.objects.len(), self.group(group));
                 self.places.insert(uid, u32::try_from(place).ok()?);
-                self.objects.push(Object::new(uid, group, now));
+                self.objects.push(Object::new(uid, group));
                 place
             }
         };

@@ -6,6 +6,7 @@
 
 mod central_away;
 mod conditions;
+mod habits;
 mod led;
 mod machine;
 mod sender;
@@ -25,6 +26,7 @@ use crate::hub::lock;
 use crate::hub::status::Availability;
 use central_away::CentralAway;
 use conditions::{Observed, RULES, Thresholds, conditions};
+use habits::Habits;
 use led::Led;
 use machine::{IMAGE, Machine, told_by_the_image};
 use sender::Sender as WebhookSender;
@@ -45,6 +47,7 @@ pub struct Lookout {
     webhook: Arc<WebhookSender>,
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    _habits: Habits,
 }
 
 #[derive(Debug)]
@@ -73,6 +76,7 @@ impl Lookout {
             let sentence = "the run before did not end in order: it was killed, it crashed, or the power failed; `iotsocketd why` and the system's log know more";
             view.hub.alerts.raise(Rule::Restarted, "", sentence);
         }
+        let habits = Habits::start(Arc::clone(&view.hub), &config.state_dir)?;
         let settings = Arc::new(Mutex::new(Settings::new(config)));
         let (stop, stopped) = mpsc::channel::<()>();
         let webhook = Arc::new(WebhookSender::start()?);
@@ -102,7 +106,7 @@ impl Lookout {
             .name("alerts".to_owned())
             .spawn(look_on)
             .map_err(|error| format!("the system gives no threads: {error}"))?;
-        Ok(Self { settings, webhook, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { settings, webhook, stop: Some(stop), thread: Some(thread), _habits: habits })
     }
 
     /// Takes up a changed configuration.

@@ -17,7 +17,7 @@ const COLOURS = { live: "good", kept: "warn", absent: "off" };
 const state = (object) => badge(COLOURS[object.state] ?? "off", t(object.state));
 const seen = (object) => {
   if (object.state === "live") return t("now");
-  return object.last_seen ? ago(object.last_seen) : t("not_since_start");
+  return object.last_seen ? ago(object.last_seen) : t("never_seen");
 };
 
 /** How it does by what is expected of it; nothing while that is being learned. */

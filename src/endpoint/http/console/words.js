@@ -106,6 +106,7 @@ const WORDS = {
   kept: ["awaited back", "attendu"],
   absent: ["absent", "absent"],
   not_since_start: ["not since the start", "pas depuis le démarrage"],
+  never_seen: ["never", "jamais"],
   shown_of: ["{0} of {1} objects", "{0} objets sur {1}"],
   first_shown: ["the first {0} are shown", "les {0} premiers sont affichés"],
   no_objects: ["No object is like that.", "Aucun objet ne correspond."],

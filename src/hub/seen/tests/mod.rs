@@ -2,6 +2,7 @@
 
 mod addresses;
 mod habits;
+mod kept;
 mod outages;
 
 use super::*;
