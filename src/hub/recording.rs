@@ -209,7 +209,7 @@ pub fn unarchived_message(count: u64, first: Seq, last: Seq) -> Message<'static>
 }
 
 /// Something that operators should know, as a message: an object in JSON.
-fn event_message(json: String) -> Message<'static> {
+pub fn event_message(json: impl Into<Vec<u8>>) -> Message<'static> {
     Message {
         uid: Uid::CENTRAL,
         group: GroupName::NONE,
@@ -219,7 +219,7 @@ fn event_message(json: String) -> Message<'static> {
         state: State::Stored,
         source: None,
         network: None,
-        payload: Cow::Owned(json.into_bytes()),
+        payload: Cow::Owned(json.into()),
     }
 }
 

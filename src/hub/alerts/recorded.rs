@@ -6,12 +6,13 @@ use serde::Serialize;
 
 use super::board::{ALERTS_MAX, Change, Now, Step};
 use super::{KEPT, Rule};
+use crate::hub::recording::event_message;
 use crate::hub::{Hub, lock};
-use crate::journal::record::{Kind, Message, Record, State, Via};
+use crate::journal::record::{Message, Record};
 use crate::journal::stamp::MessageId;
 use crate::journal::state::Small;
 use crate::logfmt::Quoted;
-use crate::wire::{Format, GroupName, Uid};
+use crate::wire::{GroupName, Uid};
 
 /// Something that became of an alert, as it was recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,17 +121,8 @@ impl crate::hub::Turn<'_> {
     fn record_event(&mut self, change: &Change) -> Option<MessageId> {
         let core = &mut *self.core;
         let uid = subject_uid(change.alert.rule, &change.alert.subject);
-        let message = Message {
-            uid,
-            group: core.router.group_of(uid).unwrap_or(GroupName::NONE),
-            kind: Kind::Event,
-            via: Via::Local,
-            format: Format::Json,
-            state: State::Stored,
-            source: None,
-            network: None,
-            payload: change.to_json().into(),
-        };
+        let group = core.router.group_of(uid).unwrap_or(GroupName::NONE);
+        let message = Message { uid, group, ..event_message(change.to_json()) };
         core.log.append_with_id(message)
     }
 }
