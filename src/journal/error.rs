@@ -21,6 +21,13 @@ pub enum JournalError {
         /// Its version.
         version: u32,
     },
+    /// Stop: the folder is of another environment.
+    OtherEnvironment {
+        /// Which one.
+        found: String,
+        /// Which one it should be.
+        wanted: String,
+    },
     /// Stop: the batch does not follow the last one. A fault of this program.
     OutOfStep,
     /// The medium did not let itself be read.
@@ -40,6 +47,11 @@ impl fmt::Display for JournalError {
                 "{file} has format {version}, this version reads up to {}: run the version that wrote it",
                 super::segment::VERSION
             ),
+            Self::OtherEnvironment { found, wanted } => write!(
+                f,
+                "is of environment \"{}\", the configuration says \"{wanted}\": move it back to where it was made",
+                found.escape_debug()
+            ),
             Self::OutOfStep => f.write_str("a batch does not follow the last one: please report this"),
             Self::Medium(_) => f.write_str("the journal's folder cannot be read"),
         }
@@ -50,7 +62,11 @@ impl std::error::Error for JournalError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::ReadOnly(error) | Self::Medium(error) => Some(error),
-            Self::Full | Self::TooLarge | Self::NewerFormat { .. } | Self::OutOfStep => None,
+            Self::Full
+            | Self::TooLarge
+            | Self::NewerFormat { .. }
+            | Self::OtherEnvironment { .. }
+            | Self::OutOfStep => None,
         }
     }
 }

@@ -259,3 +259,47 @@ impl Load {
         self.thread.join().unwrap();
     }
 }
+
+/// What belongs to one environment is refused by the others, and the sentence says whose it is.
+#[test]
+fn environments_keep_apart() {
+    let (site, _) = site_with(3);
+    let id = messages(&site).pop().unwrap().1.split('"').nth(1).unwrap().to_owned();
+    site.stop();
+    let other = Site::new();
+    let to_staging = |site: &Site| {
+        let text = site.read("iotsocketd.toml");
+        fs::write(site.config(), text.replace("environment = \"test\"", "environment = \"staging\""))
+            .unwrap();
+    };
+    to_staging(&other);
+    let refused = |words: [&str; 3]| {
+        other.launch(&[]);
+        assert_eq!(other.wait_exit(Duration::from_secs(20)).code(), Some(1));
+        let log = other.log();
+        let last = log.lines().rfind(|line| line.contains("environment")).unwrap();
+        assert!(words.iter().all(|word| last.contains(word)), "{last}");
+    };
+    // Keys that `init` made for the other one; with fresh ones it is the state.
+    refused(["central.key", "marked for environment `test`", "a secret of its own"]);
+    for file in ["central.key", "tls/server.key"] {
+        let text = other.read(file).replace("# environment: test", "# environment: staging");
+        fs::write(other.path(file), text).unwrap();
+    }
+    fs::rename(site.path("state"), other.path("state")).unwrap();
+    refused(["state_dir", "belongs to environment \"test\"", "a state folder of its own"]);
+    // Somebody who takes the mark away, or moves the journal alone, does not get it mixed.
+    fs::remove_file(other.path("state/environment")).unwrap();
+    refused(["journal", "is of environment \"test\"", "move it back to where it was made"]);
+    // Ids of one are unknown to the other.
+    fs::remove_dir_all(other.path("state")).unwrap();
+    other.device("pump-1", "Devices");
+    other.start();
+    let reply = other.http().get(&format!("/v1/messages/{id}"));
+    assert_eq!(reply.status, 404);
+    assert!(
+        reply.text().contains("given by another concentrator, or in another environment"),
+        "{}",
+        reply.text()
+    );
+}

@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use iotsocketd::wire::Format;
 use serde_json::json;
 
 use crate::supervisor::{Event, RESTART, Supervisor, WATCHDOG};
@@ -45,4 +46,40 @@ fn it_is_fed_while_all_is_well_and_told_of_the_end() {
     supervisor.wait("READY=1", 1);
     supervisor.stop();
     assert!(site.log().contains("event=stopped"));
+}
+
+/// Its disk hangs: whoever commits waits for ever, and all that needs the journal with it. The process itself runs on.
+#[test]
+fn a_process_whose_commits_hang_is_noticed_in_time_and_another_one_serves() {
+    let site = Site::new();
+    let pump = site.device("pump", "Devices");
+    let supervisor = Supervisor::start(&site);
+    let (_device, token) = site.login_with_token(pump);
+    let main = supervisor.main_pid().to_string();
+    let hang = ["-f", "-qqq", "-o", "/dev/null", "-e", "trace=fdatasync"];
+    let mut strace = Command::new("strace")
+        .args(hang)
+        .args(["-e", "inject=fdatasync:delay_enter=60000000", "-p", &main])
+        .spawn()
+        .unwrap();
+    // A flush that comes before it is attached is none that hangs: there is always a next one.
+    let hung = Instant::now();
+    let mut number = 0;
+    while !supervisor.events().iter().any(|(_, event)| *event == Event::Killed) {
+        assert!(hung.elapsed() < 2 * WATCHDOG, "it is noticed");
+        number += 1;
+        site.telemetry(token, Format::Utf8, number.to_string().as_bytes());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let ready = supervisor.wait("READY=1", 2);
+    let _ended_with_the_process = strace.kill();
+    strace.wait().unwrap();
+    let events = supervisor.events();
+    let killed = events.iter().find(|(_, event)| *event == Event::Killed).unwrap().0;
+    assert!(site.log().contains("event=stopped_turning loops=commits"), "{}", site.log());
+    // Both have a little more on a machine that is busy with other tests.
+    assert!(killed - hung < WATCHDOG + Duration::from_secs(4), "{:?}", killed - hung);
+    assert!(ready - killed < BACK + RESTART + Duration::from_secs(3), "{:?}", ready - killed);
+    site.login(pump).token();
+    supervisor.stop();
 }

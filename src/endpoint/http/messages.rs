@@ -146,6 +146,7 @@ impl Recall {
                 match history.message(which).await.map_err(unreadable)? {
                     Found::Message(message) if self.key.sees(message.group) => message.write_json(&mut text),
                     Found::Gone(gone) if self.key.groups.is_empty() => gone.write_json(&mut text),
+                    Found::Foreign => return Err(foreign()),
                     Found::Left if self.key.groups.is_empty() => return Err(left()),
                     _ => return Err(unknown_message()),
                 }
@@ -281,6 +282,12 @@ fn bad_last_event_id() -> ApiError {
 fn left() -> ApiError {
     let sentence = "the message is no longer in the journal: it had been kept long enough or made room, and what became \
                     of it is not remembered any more";
+    ApiError::new(Cause::Object, 404, sentence)
+}
+
+fn foreign() -> ApiError {
+    let sentence =
+        "this id was given by another concentrator, or in another environment: ask there, or compare the id";
     ApiError::new(Cause::Object, 404, sentence)
 }
 

@@ -50,6 +50,8 @@ pub enum Found {
     Left,
     /// There never was one.
     Nothing,
+    /// The id was given by another journal.
+    Foreign,
 }
 
 /// What is known of a message that is gone.

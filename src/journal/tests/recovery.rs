@@ -298,6 +298,19 @@ fn a_newer_format_is_refused_by_its_number() {
 }
 
 #[test]
+fn a_journal_of_another_environment_is_left_as_it_is() {
+    let medium = Memory::default();
+    let mut rig = Rig::open(&medium);
+    rig.append(3);
+    rig.commit().unwrap();
+    let production = Settings { environment: *b"production\0\0\0\0\0\0", ..settings() };
+    let error = Writer::open(medium.clone(), &production).map(|_| ()).unwrap_err();
+    let (found, wanted) = ("test".to_owned(), "production".to_owned());
+    assert_eq!(error, JournalError::OtherEnvironment { found, wanted });
+    assert_eq!(Rig::open(&medium).writer.start().next_seq, 4);
+}
+
+#[test]
 fn cursors_and_books_survive_damage_of_the_newest_snapshot() {
     let medium = Memory::default();
     let mut rig = Rig::open(&medium);

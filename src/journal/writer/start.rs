@@ -59,9 +59,18 @@ fn behind(batch: &Batch) -> Seq {
 
 impl<M: Medium> Writer<M> {
     /// Opens what is there, or begins a new journal. Reading errors and a full or broken medium do not keep it from
-    /// starting; only a folder that cannot be listed, or one of a newer format does.
+    /// starting; only a folder that cannot be listed, or one of a newer format or of another environment does.
     pub fn open(mut medium: M, settings: &Settings) -> Result<(Self, Report), JournalError> {
         let found = recover(&mut medium)?;
+        if let Some(newest) =
+            found.newest.as_ref().filter(|newest| newest.environment != settings.environment)
+        {
+            let name = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned();
+            return Err(JournalError::OtherEnvironment {
+                found: name(&newest.environment),
+                wanted: name(&settings.environment),
+            });
+        }
         // What was found may have got its name without a flush, and what is written next counts on it.
         let named = match found.newest {
             Some(_) => medium.sync_folder().or_else(|_| medium.sync_folder()),

@@ -106,7 +106,7 @@ pub fn restore(file: &Path, config: &Config) -> Result<Good, String> {
     let good = good(contents, &others).map_err(|sentence| format!("{}: {sentence}", file.display()))?;
     if !good.environment.is_empty() && good.environment != config.environment.name() {
         return Err(format!(
-            "{}: is of environment \"{}\", the configuration says \"{}\"",
+            "{}: is of environment \"{}\", the configuration says \"{}\"; restore it there, or take a copy of this one",
             file.display(),
             good.environment.escape_debug(),
             config.environment.name()

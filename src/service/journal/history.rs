@@ -136,7 +136,10 @@ fn state(seen: &Seen, message: &MessageView) -> State {
 /// What is known of a message that is not there.
 fn no_more(seen: &Seen, which: Which) -> Found {
     let (id, seq) = match which {
-        Which::Id(id) => (Some(id), id.seq(seen.catalog.journal).unwrap_or_default()),
+        Which::Id(id) => match id.seq(seen.catalog.journal) {
+            Some(seq) => (Some(id), seq),
+            None => return Found::Foreign,
+        },
         Which::Seq(seq) => (None, seq),
     };
     if !(1..seen.catalog.next_seq).contains(&seq) {
