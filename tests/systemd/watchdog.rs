@@ -76,7 +76,7 @@ fn a_process_whose_commits_hang_is_noticed_in_time_and_another_one_serves() {
     strace.wait().unwrap();
     let events = supervisor.events();
     let killed = events.iter().find(|(_, event)| *event == Event::Killed).unwrap().0;
-    assert!(site.log().contains("event=stopped_turning loops=commits"), "{}", site.log());
+    assert!(site.log().contains("event=stopped_turning loops=journal"), "{}", site.log());
     // Both have a little more on a machine that is busy with other tests.
     assert!(killed - hung < WATCHDOG + Duration::from_secs(4), "{:?}", killed - hung);
     assert!(ready - killed < BACK + RESTART + Duration::from_secs(3), "{:?}", ready - killed);
