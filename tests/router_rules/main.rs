@@ -5,6 +5,7 @@ mod bench;
 mod calls;
 #[path = "../support/effects.rs"]
 mod effects;
+mod handover;
 mod records;
 mod requests;
 mod restarts;

@@ -8,4 +8,5 @@ mod support;
 mod activation;
 mod supervisor;
 mod units;
+mod update;
 mod watchdog;

@@ -17,6 +17,7 @@ mod reader;
 mod redacted;
 mod report;
 mod secrets;
+mod stated;
 mod storage;
 mod units;
 
@@ -34,6 +35,7 @@ pub use partners::{MessageKind, Order, Subscriber};
 pub use redacted::redacted;
 pub use report::{Files, Mistake, nearest};
 pub use secrets::{Secret, SigningSecrets, check_environment, check_mode, environment_mark};
+pub use stated::Stated;
 pub use storage::{Access, Backup, CallRecords, CopyTo, Journal, OnExpiry, OnFull};
 pub use units::{Rate, TimeOfDay, Url, parse_duration};
 
@@ -85,6 +87,8 @@ pub struct Config {
     pub time: Time,
     /// Network of the image; `iotsocketd` itself does not touch it.
     pub network: ImageNetwork,
+    /// Which keys stand in the file.
+    pub stated: Stated,
 }
 
 /// What an installation is for.
@@ -218,7 +222,8 @@ impl Config {
         let (config, environment) = if errors.is_empty() {
             let mut root = Table::root(&document, &report);
             let environment = read_environment(&mut root);
-            let config = read(root, environment, folder, given);
+            let stated = Stated::of(document.get_ref());
+            let config = read(root, environment, folder, given).map(|config| Config { stated, ..config });
             secrets::warn_if_exposed(&document, path, &report);
             (config, Some(environment))
         } else {
@@ -279,6 +284,7 @@ fn read(mut root: Table<'_>, environment: Environment, folder: &Path, given: Giv
         upgrade,
         time,
         network,
+        stated: Stated::default(),
     })
 }
 

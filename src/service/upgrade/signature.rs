@@ -108,14 +108,14 @@ fn decode<const N: usize>(line: Option<&str>) -> Option<[u8; N]> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     // Made by minisign 0.11 with `-S -t 'iotsocketd version:1.4.2'` over a file with these bytes.
-    const FILE: &[u8] = b"a new version\n";
-    const KEY: &str = "untrusted comment: minisign public key 4BB3BBA55BB13F50\n\
+    pub const FILE: &[u8] = b"a new version\n";
+    pub const KEY: &str = "untrusted comment: minisign public key 4BB3BBA55BB13F50\n\
         RWRQP7FbpbuzSw0D5YRObf0d1x2vCIcm5gY26L3w70Tx/641vf32p6UE\n";
-    const SIGNATURE: &str = "untrusted comment: signature from minisign secret key\n\
+    pub const SIGNATURE: &str = "untrusted comment: signature from minisign secret key\n\
         RURQP7FbpbuzS/Ys/HqWe6tVM8Dk+xh6Qe7GDSC8HkzZfDzxS3WbGQAkTCynsT1/nX59IBtngL5SvUHQ8Wu5jPGEIgCzHfY8MAc=\n\
         trusted comment: iotsocketd version:1.4.2\n\
         RWqq2qk10sfqE/1yxysRLPkXSU0syK+e8f3j4zweRDM/RSV9iq6dx8DpqKlLVVjt/7LoRpwVeRnvudEiE0bxDw==\n";

@@ -95,7 +95,11 @@ impl Versions {
 
     /// This version is no good: its file goes, the reason stays.
     pub fn reject(&self, version: Version, reason: &str) -> io::Result<()> {
-        let text = format!("{:.0} version {version}: {reason}\n", Timestamp::now());
+        let mut text = format!("{:.0} version {version}: {reason}\n", Timestamp::now());
+        // What a bad version says of itself may be anything.
+        while text.len() > TEXT_LEN_MAX {
+            text.pop();
+        }
         self.write(&self.folder.join(REJECTED), text.as_bytes(), 0o600)?;
         let program = self.program(version);
         fs::remove_file(&program)?;
@@ -169,4 +173,106 @@ pub fn read_bounded(path: &Path, max: usize) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(ErrorKind::InvalidData, format!("it is larger than {max} bytes")));
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::super::signature::tests::{FILE, KEY, SIGNATURE};
+    use super::*;
+
+    fn version(text: &str) -> Version {
+        Version::parse(text).unwrap()
+    }
+
+    /// A folder that is not there yet, and a key beside it.
+    fn versions() -> (tempfile::TempDir, Versions) {
+        let folder = tempfile::tempdir().unwrap();
+        let public_key_file = folder.path().join("upgrade.pub");
+        fs::write(&public_key_file, KEY).unwrap();
+        let versions = Versions { folder: folder.path().join("versions"), public_key_file };
+        (folder, versions)
+    }
+
+    fn names(versions: &Versions) -> Vec<String> {
+        let entries = fs::read_dir(&versions.folder).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_version_in_force_is_verified_each_time_it_is_started() {
+        let (_folder, versions) = versions();
+        let (kept, program) = versions.keep(FILE, SIGNATURE).unwrap();
+        assert_eq!(kept, version("1.4.2"));
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&program), mode(&signature_of(&program))), (0o700, 0o600));
+        assert_eq!(versions.to_become(), Ok(None), "it is kept, and not in force");
+        versions.set_current(kept).unwrap();
+        assert_eq!(versions.to_become(), Ok(Some((kept, program.clone()))));
+        fs::write(&program, "something else").unwrap();
+        assert!(versions.to_become().unwrap_err().contains("damaged, or forged"));
+        // Nobody makes an old one a new one by its name.
+        fs::write(versions.program(version("1.5.0")), FILE).unwrap();
+        fs::write(signature_of(&versions.program(version("1.5.0"))), SIGNATURE).unwrap();
+        fs::write(versions.folder.join(CURRENT), "1.5.0\n").unwrap();
+        assert!(versions.to_become().unwrap_err().contains("is version 1.4.2"));
+        fs::write(versions.folder.join(CURRENT), "9.9.9\n").unwrap();
+        assert!(versions.to_become().unwrap_err().contains("cannot be read"));
+        for nothing in ["", "0.0.1\n", "x"] {
+            fs::write(versions.folder.join(CURRENT), nothing).unwrap();
+            assert_eq!(versions.to_become(), Ok(None), "{nothing:?}");
+        }
+    }
+
+    #[test]
+    fn the_one_before_stays_and_what_is_older_goes() {
+        let (_folder, versions) = versions();
+        let (kept, _) = versions.keep(FILE, SIGNATURE).unwrap();
+        versions.reject(version("1.4.1"), "no good").unwrap_err();
+        assert!(versions.rejected().unwrap().ends_with("version 1.4.1: no good"), "its file was gone");
+        for name in
+            ["iotsocketd-1.3.0", "iotsocketd-1.3.0.minisig", "iotsocketd-1.2.0", "iotsocketd-1.2.0.minisig"]
+        {
+            fs::write(versions.folder.join(name), "x").unwrap();
+        }
+        fs::write(versions.folder.join("iotsocketd-1.5.0.part"), "cut by a power failure").unwrap();
+        fs::write(versions.folder.join("a note"), "of somebody").unwrap();
+        fs::write(versions.folder.join(CURRENT), "1.3.0\n").unwrap();
+        versions.set_current(kept).unwrap();
+        assert_eq!(
+            names(&versions),
+            [
+                "a note",
+                "current",
+                "iotsocketd-1.3.0",
+                "iotsocketd-1.3.0.minisig",
+                "iotsocketd-1.4.2",
+                "iotsocketd-1.4.2.minisig"
+            ]
+        );
+        assert_eq!(versions.rejected(), None, "a good one makes an end of it");
+    }
+
+    #[test]
+    fn what_is_rejected_goes_and_its_reason_stays_however_long() {
+        let (_folder, versions) = versions();
+        let (kept, _) = versions.keep(FILE, SIGNATURE).unwrap();
+        versions.reject(kept, &"é".repeat(TEXT_LEN_MAX)).unwrap();
+        assert_eq!(names(&versions), ["rejected"]);
+        let told = versions.rejected().unwrap();
+        assert!(told.contains("version 1.4.2: ééé"), "{told}");
+    }
+
+    #[test]
+    fn a_file_is_read_up_to_its_bound() {
+        let (folder, _) = versions();
+        let path = folder.path().join("file");
+        fs::write(&path, [7; 100]).unwrap();
+        assert_eq!(read_bounded(&path, 100).unwrap().len(), 100);
+        assert!(read_bounded(&path, 99).unwrap_err().to_string().contains("larger than 99 bytes"));
+    }
 }
