@@ -71,9 +71,10 @@ fn a_process_whose_commits_hang_is_noticed_in_time_and_another_one_serves() {
         site.telemetry(token, Format::Utf8, number.to_string().as_bytes());
         std::thread::sleep(Duration::from_millis(100));
     }
-    let ready = supervisor.wait("READY=1", 2);
-    let _ended_with_the_process = strace.kill();
+    // What is killed under strace is gone when that is.
+    strace.kill().unwrap();
     strace.wait().unwrap();
+    let ready = supervisor.wait("READY=1", 2);
     let events = supervisor.events();
     let killed = events.iter().find(|(_, event)| *event == Event::Killed).unwrap().0;
     assert!(site.log().contains("event=stopped_turning loops=journal"), "{}", site.log());
