@@ -106,8 +106,8 @@ fn what_dies_or_hangs_at_any_step_is_given_up_and_the_one_before_is_back() {
         refused(&site, &file, "ended by itself");
         alerted(&site, &format!("1.0.{number}"));
     }
-    // After it proved itself.
-    site.set("upgrade", "confirm_after", "\"30s\"");
+    // After it proved itself. It would be taken long before its silence is told.
+    site.set("upgrade", "confirm_after", "\"5s\"");
     site.signal("HUP");
     eventually("it is taken up", || site.log().contains("event=configuration_reloaded"));
     let file = maker.sabotaged(&site, "1.1.0", proven, "kill -KILL $me");

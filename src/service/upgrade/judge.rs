@@ -228,11 +228,11 @@ impl Trial<'_> {
         Ok(())
     }
 
-    /// Sees that it lives, and finishes calls meanwhile: until it is proven, or for this time.
+    /// Sees that it lives, and finishes calls meanwhile: until it is proven, or for this time and until it is heard once more.
     fn watch(&mut self, leftover: &Leftover, time: Duration, until_proven: bool) -> Result<(), No> {
         let deadline = Instant::now() + time;
         let mut heard = Instant::now();
-        while Instant::now() < deadline {
+        while Instant::now() < deadline || (!until_proven && heard < deadline) {
             leftover.close_what_is_over();
             match self.hear()? {
                 Some(Word::Proved) if until_proven => return Ok(()),
