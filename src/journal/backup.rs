@@ -310,7 +310,8 @@ fn read<S: Medium + ?Sized, T: Medium + ?Sized>(
     };
     let hash = input.hash.clone().finish();
     let told: [u8; 32] = input.array()?;
-    if hash.as_ref() != told { Err(BackupError::Damaged) } else { Ok((contents, others)) }
+    let is_end = input.medium.read_at(file, input.at, &mut [0])? == 0;
+    if hash.as_ref() != told || !is_end { Err(BackupError::Damaged) } else { Ok((contents, others)) }
 }
 
 fn read_segment<S: Medium + ?Sized, T: Medium + ?Sized>(

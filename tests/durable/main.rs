@@ -9,6 +9,7 @@ mod support;
 
 mod bounds;
 mod central;
+mod clock;
 mod damaged;
 mod faults;
 mod first_start;
@@ -17,3 +18,4 @@ mod kills;
 mod ledger;
 mod load;
 mod story;
+mod ways;

@@ -176,6 +176,15 @@ fn history_is_told_by_api_stream_and_commands() {
     assert_eq!(with_trace["payload"], one["payload"]);
     let own = http.get("/v1/messages?kind=telemetry&uid=pump-2&limit=1000").json();
     assert_eq!(own["messages"].as_array().unwrap().len(), 20);
+    // Times are from one on and before another, and the group is that of the moment.
+    let time = |at: usize| messages[at]["time"].as_str().unwrap();
+    let is_between = |one: &&Value| (time(2)..time(5)).contains(&one["time"].as_str().unwrap());
+    let expected: Vec<_> = messages.iter().filter(is_between).collect();
+    let path = format!("/v1/messages?kind=telemetry&group=Devices&from={}&to={}", time(2), time(5));
+    let between = http.get(&path).json();
+    assert_eq!(between["messages"].as_array().unwrap().iter().collect::<Vec<_>>(), expected);
+    let others = http.get("/v1/messages?kind=telemetry&group=Stations").json();
+    assert_eq!(others["messages"].as_array().unwrap().len(), 0);
     let last = http.get("/v1/messages?kind=telemetry&last=11").json();
     let last = last["messages"].as_array().unwrap();
     let (middle, end) = (seq(&last[0]), seq(&last[10]));

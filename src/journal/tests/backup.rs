@@ -60,6 +60,9 @@ fn a_damaged_or_cut_copy_is_seen_wherever_it_is() {
         assert!(verify(&mut place, NAME, &mut Memory::default()).is_err(), "cut to {len}");
         place.damage(NAME, |bytes| bytes.clone_from(&good));
     }
+    place.damage(NAME, |bytes| bytes.push(0));
+    assert!(verify(&mut place, NAME, &mut Memory::default()).is_err(), "something behind its end");
+    place.damage(NAME, |bytes| bytes.clone_from(&good));
     place.damage(NAME, |bytes| bytes[8] = 2);
     assert_eq!(verify(&mut place, NAME, &mut Memory::default()), Err(BackupError::NewerFormat(2)));
 }
