@@ -67,10 +67,7 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
         None => filter.last(limit),
     };
     let text = list(&Kept::of(&arguments)?, &path, json).map_err(Failure::Failed)?;
-    if !text.is_empty() {
-        output::say(&text);
-    }
-    Ok(())
+    if text.is_empty() { Ok(()) } else { output::answer(&text) }
 }
 
 pub(super) fn run_trace(parser: lexopt::Parser) -> Result<(), Failure> {
@@ -84,8 +81,7 @@ pub(super) fn run_trace(parser: lexopt::Parser) -> Result<(), Failure> {
         return Err(Failure::Usage(sentence));
     }
     let text = trace(&Kept::of(&arguments)?, &id, json).map_err(Failure::Failed)?;
-    output::say(&text);
-    Ok(())
+    output::answer(&text)
 }
 
 /// The messages at this path of the API, to be read or as JSON, one a line.

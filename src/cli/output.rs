@@ -1,6 +1,6 @@
 //! What commands print. A reader that went away (`| head`) is no failure.
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,6 +12,17 @@ use super::Failure;
 /// One line, or several, on stdout.
 pub(super) fn say(text: &str) {
     let _closed = writeln!(io::stdout().lock(), "{text}");
+}
+
+/// The same for what was asked for: if it did not get out, that is a failure.
+pub(super) fn answer(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::Failed(format!("the output cannot be written: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// One line on stderr.

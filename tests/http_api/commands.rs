@@ -173,6 +173,25 @@ fn what_cannot_be_done_is_said_and_exits_accordingly() {
     }
 }
 
+/// A full disk behind `>` is no success; a reader that has enough is no failure.
+#[test]
+fn what_was_asked_for_and_did_not_get_out_is_a_failure() {
+    let site = Site::new();
+    site.world.history.grow(3);
+    for words in [&["messages"][..], &["trace", "1"], &["export"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_iotsocketd"));
+        command.args(words).args(["--config", "iotsocketd.toml"]).current_dir(site.folder.path());
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let ran = command.stdout(full).output().unwrap();
+        let told = String::from_utf8(ran.stderr).unwrap();
+        assert_eq!(ran.status.code(), Some(1), "{words:?}");
+        assert!(told.contains("the output cannot be written"), "{words:?}: {told}");
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(command.stdout(writer).output().unwrap().status.code(), Some(0), "{words:?}");
+    }
+}
+
 /// The journal may hang with its medium: the status is told all the same, and the end is not held up.
 #[test]
 fn a_journal_that_hangs_holds_up_nothing_else() {
