@@ -185,7 +185,8 @@ impl Stream {
         Self::start_tls(stream, tls).await
     }
 
-    async fn start_tls(stream: Async<TcpStream>, tls: Option<&Tls>) -> Result<Self, LoginError> {
+    /// Goes on under TLS, if told so, on a connection that may have said something in clear text.
+    pub async fn start_tls(stream: Async<TcpStream>, tls: Option<&Tls>) -> Result<Self, LoginError> {
         let Some(tls) = tls else {
             return Ok(Self::Plain(stream));
         };

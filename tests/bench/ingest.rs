@@ -150,7 +150,7 @@ fn micros(duration: Duration) -> u64 {
 }
 
 /// An uplink as a network server posts it, with a number of six bytes in it.
-fn body(number: u64, said: u64) -> String {
+pub fn body(number: u64, said: u64) -> String {
     let object = number % OBJECTS;
     let data = base64(said);
     format!(

@@ -148,7 +148,7 @@ pub fn number(value: &Value, pointer: &str) -> f64 {
 }
 
 /// Runs a command to its end: what it printed, or what it complained about.
-fn run(command: &mut Command) -> Result<String, String> {
+pub fn run(command: &mut Command) -> Result<String, String> {
     let Output { status, stdout, stderr } = command.output().map_err(|error| error.to_string())?;
     if status.success() {
         Ok(String::from_utf8_lossy(&stdout).into_owned())
@@ -162,7 +162,7 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
 }
 
 /// An address on loopback whose port nobody has, at least now.
-fn free_address() -> Result<SocketAddr, String> {
+pub fn free_address() -> Result<SocketAddr, String> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| error.to_string())?;
     listener.local_addr().map_err(|error| error.to_string())
 }

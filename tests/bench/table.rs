@@ -55,7 +55,7 @@ fn verdict(bound: Bound, value: f64) -> String {
 }
 
 /// The median; of an even number of values the mean of the middle ones.
-fn middle(mut values: Vec<f64>) -> f64 {
+pub fn middle(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     let half = values.len() / 2;
     let at = |index: usize| values.get(index).copied().unwrap_or_default();
@@ -63,7 +63,7 @@ fn middle(mut values: Vec<f64>) -> f64 {
 }
 
 /// Three digits or more, thousands in groups.
-fn shown(value: f64) -> String {
+pub fn shown(value: f64) -> String {
     if value.fract() == 0.0 && value < 100.0 {
         return format!("{value:.0}");
     }
