@@ -1,5 +1,6 @@
 //! `check`: reads everything that `run` would read, and says all that is wrong with it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -112,6 +113,16 @@ fn inspect_access(config: &Config, findings: &mut Findings) {
             for (uid, _) in list.iter().filter(|(_, entry)| entry.key.is_weak()) {
                 let sentence = format!("{path}: object `{uid}` has a key that anybody can guess");
                 findings.warnings.push(format!("{sentence}; run `iotsocketd device rotate {uid}`"));
+            }
+            let mut owners = BTreeMap::<_, Vec<_>>::new();
+            for (uid, entry) in list.iter() {
+                owners.entry(entry.key.0).or_default().push(uid);
+            }
+            for shared in owners.into_values() {
+                let [first, .., last] = shared.as_slice() else { continue };
+                let count = shared.len();
+                let sentence = format!("{path}: {count} objects, `{first}` to `{last}`, have the same key");
+                findings.warnings.push(format!("{sentence}: each can log in as the others; rotate them"));
             }
         }
         Err(error) => match error.cause {

@@ -19,8 +19,8 @@ pub use datagram::{Datagram, TOKEN_LEN, Token};
 pub use identity::{AuthKey, Challenge, GroupName, KEY_LEN, NAME_LEN, NameError, Uid, parse_hex};
 pub use payload::{Format, PAYLOAD_DATA_MAX, PAYLOAD_HEAD_LEN, Payload};
 pub use setup::{
-    CHALLENGE_LEN, INITIATION_LEN, Initiation, InitiationReply, MAC_LEN, PROOF_LEN, Proof, Redirect, VERSION,
-    verdict_byte, verdict_from_byte,
+    CHALLENGE_LABEL, CHALLENGE_LEN, INITIATION_LEN, Initiation, InitiationReply, MAC_LEN, PROOF_LEN, Proof,
+    Redirect, VERSION, verdict_byte, verdict_from_byte,
 };
 pub use transmission::{
     CloseCode, HEAD_MAX, Head, RESPONSE_ALREADY_USED, RESPONSE_NOT_FOUND, RESPONSE_NOT_VALID,

@@ -8,6 +8,8 @@ pub const VERSION: u8 = 0x01;
 pub const INITIATION_LEN: usize = 4;
 /// Bytes of the challenge.
 pub const CHALLENGE_LEN: usize = 16;
+/// Under TLS the challenge is exported from the session with this label and no context (RFC 5705).
+pub const CHALLENGE_LABEL: &[u8] = b"EXPORTER-iotsocket-challenge";
 /// Bytes of a HMAC-SHA-256.
 pub const MAC_LEN: usize = 32;
 /// Bytes of the client's proof.

@@ -250,3 +250,16 @@ fn a_broken_file_while_running_changes_nothing_and_at_start_is_exit_1() {
     assert_eq!(ran.code, 1);
     assert!(ran.err.contains("acl.json"), "{}", ran.err);
 }
+
+/// Each of them can log in as the others.
+#[test]
+fn objects_with_the_same_key_are_a_warning_of_check() {
+    let site = Site::new();
+    let keys = ["a", "b"].map(|uid| key_to_hex(&site.stranger(uid).key));
+    let object = |key: &String| json!({"GroupName": "Devices", "AuthKey": key});
+    site.write_acl(&json!({"a": object(&keys[0]), "b": object(&keys[1]), "c": object(&keys[0])}));
+    let ran = site.run(&["check"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.err.contains("2 objects, `a` to `c`, have the same key"), "{}", ran.err);
+    assert!(keys.iter().all(|key| !ran.err.contains(key)), "{}", ran.err);
+}

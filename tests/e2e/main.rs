@@ -13,6 +13,7 @@ mod audit;
 mod bad_ingest;
 mod bad_input;
 mod expecting;
+mod in_between;
 mod ingest;
 mod networks;
 mod operation;

@@ -25,7 +25,9 @@ use crate::hub::outbox::{Outbox, Verdict};
 use crate::logfmt::Quoted;
 use crate::router::{Ending, Login, LoginRefusal, Origin};
 use crate::session::{Event, Role, Session, Settings};
-use crate::wire::{AuthKey, CHALLENGE_LEN, Challenge, INITIATION_LEN, KEY_LEN, PROOF_LEN, Proof, Uid};
+use crate::wire::{
+    AuthKey, CHALLENGE_LABEL, CHALLENGE_LEN, Challenge, INITIATION_LEN, KEY_LEN, PROOF_LEN, Proof, Uid,
+};
 
 /// Why there is no session.
 enum NoSession {
@@ -133,7 +135,7 @@ impl TcpServer {
         };
         permit.touch(Instant::now());
 
-        let challenge = fresh_challenge()?;
+        let challenge = fresh_challenge(&stream)?;
         session.established(challenge);
         write_output(&mut stream, &mut session).await?;
         let mut proof = [0; PROOF_LEN];
@@ -210,11 +212,21 @@ impl TcpServer {
     }
 }
 
-fn fresh_challenge() -> io::Result<Challenge> {
+/// What nobody could know before. Under TLS both ends derive it from this very handshake, so that a device which compares
+/// notices somebody in between, who has two handshakes.
+fn fresh_challenge(stream: &Stream) -> io::Result<Challenge> {
     let mut challenge = [0; CHALLENGE_LEN];
-    ring::rand::SystemRandom::new()
-        .fill(&mut challenge)
-        .map_err(|_| io::Error::other("the system gives no random bytes"))?;
+    match stream {
+        Stream::Tls(tls) => {
+            let (_, session) = tls.get_ref();
+            session
+                .export_keying_material(&mut challenge, CHALLENGE_LABEL, None)
+                .map_err(|error| io::Error::other(format!("the TLS session gives no challenge ({error})")))?;
+        }
+        Stream::Plain(_) => ring::rand::SystemRandom::new()
+            .fill(&mut challenge)
+            .map_err(|_| io::Error::other("the system gives no random bytes"))?,
+    }
     Ok(Challenge(challenge))
 }
 
