@@ -222,15 +222,18 @@ mod tests {
 
         /// A minute passes, in which the first so many send something.
         fn minute(&mut self, senders: usize) {
-            for uid in &self.uids[..senders] {
-                let origin = Origin { connection: 0, uid: *uid };
-                let request = Command::Request { origin, uid: None, number: 1, payload: Payload::EMPTY };
-                self.hub.turn(self.now).handle(request);
-            }
+            (0..senders).for_each(|object| self.send(object));
             for _ in 0..60 {
                 self.now += SECOND;
                 self.look(None);
             }
+        }
+
+        /// This one sends something.
+        fn send(&mut self, object: usize) {
+            let origin = Origin { connection: 0, uid: self.uids[object] };
+            let request = Command::Request { origin, uid: None, number: 1, payload: Payload::EMPTY };
+            self.hub.turn(self.now).handle(request);
         }
 
         fn look(&mut self, central: Option<&str>) {
@@ -256,6 +259,18 @@ mod tests {
         );
         (0..10).for_each(|_| world.minute(20));
         assert_eq!(world.told, ["+object_silent pump-019", "-object_silent pump-019"]);
+    }
+
+    #[test]
+    fn a_chatty_object_is_told_once_and_cleared_once() {
+        let mut world = World::new(20);
+        (0..300).for_each(|_| world.send(19));
+        world.look(None);
+        assert_eq!(world.told, ["+object_chatty pump-019"]);
+        let sentence = world.hub.alerts.up()[0].sentence.clone();
+        assert!(sentence.contains("pump-019 sends more than ten times as much as usual"), "{sentence}");
+        (0..30).for_each(|_| world.minute(20));
+        assert_eq!(world.told, ["+object_chatty pump-019", "-object_chatty pump-019"]);
     }
 
     #[test]
