@@ -194,6 +194,7 @@ pub fn dropped(line: &Line) -> BTreeMap<String, u64> {
         ("oldest_for_room", line.made_room),
         ("refused_for_room", line.refused),
         ("damaged", line.damaged),
+        ("dead", line.dead),
     ];
     dropped.into_iter().map(|(cause, count)| (cause.to_owned(), count)).collect()
 }
@@ -221,6 +222,9 @@ pub struct Destination {
     /// Messages that it never got, by cause: they had to leave the journal first, or were given up.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub dropped: BTreeMap<String, u64>,
+    /// Received = delivered + waiting + dropped, for each group; absent for the central, whose are in [`Status::books`].
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub groups: BTreeMap<String, Books>,
     /// Messages on its dead-letter list.
     pub dead_letters: u64,
     /// Until nothing waits, if everything goes on as in the last seconds; null: what waits does not become less.

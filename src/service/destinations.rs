@@ -10,7 +10,7 @@ use crate::delivery::subscriber::Subscriber;
 use crate::hub::Hub;
 use crate::hub::backend::{DeadLetterList, DeadLetterRange, Pending, Steered};
 use crate::hub::durable::NeverDurable;
-use crate::hub::status::{Destination, Rates, dropped};
+use crate::hub::status::{Books, Destination, Rates, dropped};
 use crate::journal::Seq;
 
 /// What is known of the way to the central.
@@ -105,7 +105,8 @@ impl Meter {
             delivered_per_second: per_second,
             failures: subscriber.counters().failures,
             last_failure: subscriber.last_failure().map(|failure| failure.reason.clone()),
-            dropped: dropped(&line).into_iter().chain([("dead".to_owned(), line.dead)]).collect(),
+            dropped: dropped(&line),
+            groups: Books::of(subscriber.books()).groups,
             dead_letters: subscriber.dead().count(),
             drain_seconds: drain(line.waiting(), less),
         }

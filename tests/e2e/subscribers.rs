@@ -71,8 +71,11 @@ fn a_subscriber_gets_everything_once_and_in_order_though_the_concentrator_is_kil
     assert_eq!(receiver.of("pump-1"), numbers(0..800), "in order");
     eventually("the books are in order", || {
         let erp = destination(&site, "erp");
-        erp["waiting"] == 0 && erp["delivered"] == 800 && destination(&site, "lake")["waiting"] == 0
+        let devices = &erp["groups"]["Devices"];
+        let balance = [&devices["received"], &devices["delivered"], &devices["waiting"]];
+        balance == [800, 800, 0] && erp["waiting"] == 0 && erp["delivered"] == 800
     });
+    eventually("the other's, too", || destination(&site, "lake")["waiting"] == 0);
     let id = site.http().get("/v1/messages?kind=telemetry&limit=1").json()["messages"][0]["id"]
         .as_str()
         .unwrap()
