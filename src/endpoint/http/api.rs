@@ -231,7 +231,7 @@ impl Api {
         if let (Source::Network(address), Some(door), Some(Route::Ingest(..))) = (source, door, &route)
             && !door.source.allow_from.allows(address)
         {
-            return Err(forbidden("this source address may not bring messages here"));
+            return Err(door.from_elsewhere());
         }
         if !routes::is_open(&route, source) {
             let of_door = |value| door.and_then(|door| door.find(value));

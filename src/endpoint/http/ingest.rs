@@ -51,6 +51,15 @@ impl Door {
         Self { basic: basic.map(key), source }
     }
 
+    /// What is told who may not bring messages from where he is.
+    pub(super) fn from_elsewhere(&self) -> ApiError {
+        let sentence = format!(
+            "this source address may not bring messages here: [ingest.{}] allow_from does not name it",
+            self.source.name
+        );
+        ApiError::new(Cause::SourceNetwork, 403, sentence)
+    }
+
     /// The key that Basic credentials in an `Authorization` header stand for.
     pub(super) fn find(&self, authorization: &[u8]) -> Option<&Arc<ApiKey>> {
         let (scheme, credentials) = authorization.split_at_checked("basic ".len())?;
