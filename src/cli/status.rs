@@ -31,7 +31,7 @@ Example:
 /// Width of the names.
 const NAME_WIDTH: usize = 28;
 /// What is shown between head and alerts, in this order.
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 14] = [
     "sessions",
     "rates",
     "latency",
@@ -44,6 +44,7 @@ const SECTIONS: [&str; 13] = [
     "destinations",
     "backup",
     "availability",
+    "second_tries",
     "refusals",
 ];
 

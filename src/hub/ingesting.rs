@@ -18,6 +18,7 @@ use super::alerts::{Alerts, Rule};
 use super::auditing::{Deed, What};
 use super::durable::NeverDurable;
 use super::intake::{Arrival, IntakeError, Receipt};
+use super::status::SecondTries;
 use super::{Hub, Turn, lock};
 use crate::ingest::{Kept, Link, Mapped, Outcome, Seen, Shape, dedup_of_stored};
 use crate::journal::front::{Refused, Takes};
@@ -112,6 +113,14 @@ impl IngestDesk {
 }
 
 impl Hub {
+    /// How well second tries are known; `None`: that is not known yet, or nothing is brought.
+    pub fn second_tries(&self) -> Option<SecondTries> {
+        let core = lock(&self.core);
+        let Before(seen) = core.ingest.before.as_ref()?;
+        let window_seconds = u64::try_from(seen.window_us()).unwrap_or_default() / 1_000_000;
+        Some(SecondTries { known: seen.len() as u64, crowded_out: seen.crowded_out(), window_seconds })
+    }
+
     /// What came before the start is known now.
     pub fn give_before(&self, before: Before) {
         let waiting = {

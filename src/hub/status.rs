@@ -46,12 +46,26 @@ pub struct Status {
     /// The backups of every night; absent where none are made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backup: Option<Backups>,
+    /// How well second tries of partner networks are known; absent where nothing is brought.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub second_tries: Option<SecondTries>,
     /// Refusals on all ways in, by cause.
     pub refusals: BTreeMap<String, u64>,
     /// The share of the time in which it served.
     pub availability: Availability,
     /// What an operator should act upon now.
     pub alerts: Vec<Alert>,
+}
+
+/// What is known of messages of partner networks, to tell their second tries from new messages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct SecondTries {
+    /// Messages whose second try would be known.
+    pub known: u64,
+    /// Messages that went before their 24 hours, for want of room, since the start.
+    pub crowded_out: u64,
+    /// How old a message may be for its second try to be known.
+    pub window_seconds: u64,
 }
 
 /// Connections and sessions, now.

@@ -30,6 +30,9 @@ pub struct Seen<T> {
     passed_us: i64,
     last_us: Option<i64>,
     older: VecDeque<Generation<T>>,
+    /// Keys that went for want of room, and when the last of them came, by the time as it is counted here.
+    crowded_out: u64,
+    crowded_us: Option<i64>,
     max: usize,
     generation_max: usize,
 }
@@ -56,6 +59,8 @@ impl<T: Copy> Seen<T> {
             passed_us: 0,
             last_us: None,
             older: VecDeque::new(),
+            crowded_out: 0,
+            crowded_us: None,
             max,
             generation_max,
         }
@@ -87,7 +92,22 @@ impl<T: Copy> Seen<T> {
             self.older.pop_front();
         }
         self.newest.insert(self.hasher.hash_one((source, dedup)), first);
-        while self.len() > self.max && self.older.pop_front().is_some() {}
+        while self.len() > self.max
+            && let Some(gone) = self.older.pop_front()
+        {
+            self.crowded_out += gone.keys.len() as u64;
+            self.crowded_us = Some(gone.until_us);
+        }
+    }
+
+    /// How many keys went before their time for want of room.
+    pub fn crowded_out(&self) -> u64 {
+        self.crowded_out
+    }
+
+    /// Keys are known for so long, in microseconds.
+    pub fn window_us(&self) -> i64 {
+        self.crowded_us.map_or(SEEN_US, |gone| (self.passed_us - gone).min(SEEN_US))
     }
 
     /// How many keys are kept.
@@ -161,8 +181,10 @@ mod tests {
             seen.note("net", &n.to_string(), n, 0);
         }
         assert!((0..100).all(|n| seen.find("net", &n.to_string()) == Some(n)), "as many as there may be");
-        seen.note("net", "more", 7, 0);
+        assert_eq!((seen.crowded_out(), seen.window_us()), (0, SEEN_US));
+        seen.note("net", "more", 7, HOUR / 4);
         assert_eq!(seen.len(), 91);
+        assert_eq!((seen.crowded_out(), seen.window_us()), (10, HOUR / 4), "and it is told");
         assert_eq!(seen.find("net", "9"), None);
         assert!((10..100).all(|n| seen.find("net", &n.to_string()) == Some(n)));
     }

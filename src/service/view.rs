@@ -418,6 +418,7 @@ impl View {
         ]);
         status.backup = self.nightly.get().and_then(Weak::upgrade).map(|nightly| nightly.status());
         status.availability = *lock(&self.availability);
+        status.second_tries = self.hub.second_tries();
         status.clock_is_set = self.journal.knows_time();
         status.alerts = self.hub.alerts.up().into_iter().map(shown_alert).collect();
         status.latency = self.hub.meters.read();

@@ -231,7 +231,7 @@ impl Api {
         if let (Source::Network(address), Some(door), Some(Route::Ingest(..))) = (source, door, &route)
             && !door.source.allow_from.allows(address)
         {
-            return Err(door.from_elsewhere());
+            return Err(door.not_allowed());
         }
         if !routes::is_open(&route, source) {
             let of_door = |value| door.and_then(|door| door.find(value));

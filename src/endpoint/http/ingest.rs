@@ -52,7 +52,7 @@ impl Door {
     }
 
     /// What is told who may not bring messages from where he is.
-    pub(super) fn from_elsewhere(&self) -> ApiError {
+    pub(super) fn not_allowed(&self) -> ApiError {
         let sentence = format!(
             "this source address may not bring messages here: [ingest.{}] allow_from does not name it",
             self.source.name

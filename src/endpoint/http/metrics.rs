@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write};
 
-use crate::hub::status::{Backups, Destination, Latency, Status, Wear};
+use crate::hub::status::{Backups, Destination, Latency, SecondTries, Status, Wear};
 
 /// The exposition of one snapshot.
 pub fn text(status: &Status) -> String {
@@ -103,6 +103,7 @@ fn rest(out: &mut String, status: &Status) -> fmt::Result {
     )?;
 
     destinations(out, &status.destinations)?;
+    second_tries(out, status.second_tries.as_ref())?;
 
     let availability = "iotsocketd_availability_ratio";
     family(out, availability, "gauge", "The share of the time in which it served, over restarts.")?;
@@ -116,6 +117,22 @@ fn rest(out: &mut String, status: &Status) -> fmt::Result {
     }
     wear(out, status.wear.as_ref())?;
     backups(out, status.backup.as_ref())
+}
+
+fn second_tries(out: &mut String, known: Option<&SecondTries>) -> fmt::Result {
+    let Some(known) = known else { return Ok(()) };
+    gauge(
+        out,
+        "iotsocketd_second_tries_known",
+        "Messages of partner networks whose second try would be known.",
+        known.known,
+    )?;
+    gauge(
+        out,
+        "iotsocketd_second_tries_window_seconds",
+        "How old a message may be for that: 24 hours, less with more than a million a day.",
+        known.window_seconds,
+    )
 }
 
 fn wear(out: &mut String, wear: Option<&Wear>) -> fmt::Result {
@@ -291,6 +308,7 @@ mod tests {
         status.destinations.push(central);
         status.certificate = Some(Certificate { not_after: String::new(), days_left: -2 });
         status.backup = Some(Backups::default());
+        status.second_tries = Some(SecondTries { known: 7, crowded_out: 0, window_seconds: 86_400 });
         for subject in ["a", "b"] {
             let (name, subject) = ("destination".to_owned(), subject.to_owned());
             status.alerts.push(Alert { name, subject, ..Alert::default() });
@@ -328,6 +346,7 @@ mod tests {
             "iotsocketd_refusals_total{cause=\"api.key\"} 3\n",
             "iotsocketd_certificate_days_left -2\n",
             "iotsocketd_availability_ratio{days=\"30\"} 0.9995\n",
+            "iotsocketd_second_tries_window_seconds 86400\n",
             "iotsocketd_alert_up{alert=\"destination\"} 2\n",
             "iotsocketd_destination_waiting{destination=\"central\"} 5\n",
             "iotsocketd_destination_dead_letters{destination=\"central\"} 2\n",
