@@ -18,8 +18,8 @@ use iotsocketd::hub::history::{History, Kind, MessageId, MessageView, State};
 use iotsocketd::hub::latency::Meters;
 use iotsocketd::hub::seen::Expectation;
 use iotsocketd::hub::status::{
-    Alert, Availability, Backups, Books, Calls, Certificate, Destination, Disk, Queue, Rates, Sessions,
-    Status, Wear,
+    Alert, Availability, Backups, Books, Calls, Certificate, Destination, Disk, Queue, Rates, SecondTries,
+    Sessions, Status, Wear,
 };
 use iotsocketd::net::AllowFrom;
 use iotsocketd::wire::{AclItem, AuthKey, Format, GroupName, Uid};
@@ -180,6 +180,7 @@ impl Backend for Hub {
                 copy_error: Some("[backup] copy_to /mnt/stick: is not there: mount it".to_owned()),
                 ..Backups::default()
             }),
+            second_tries: Some(SecondTries { known: 1200, crowded_out: 0, window_seconds: 86_400 }),
             refusals: [("api.key", 3), ("sessions.login", 1412), ("router.rate_exceeded", 0)]
                 .map(|(cause, count)| (cause.to_owned(), count))
                 .into(),

@@ -43,6 +43,9 @@ fn post(site: &Site, source: &str, body: &str) -> Reply {
     site.http().post_with(&format!("/v1/ingest/{source}"), &[JSON], body.as_bytes()).unwrap()
 }
 
+/// Does what is to be refused.
+type Ask<'a> = &'a dyn Fn() -> Reply;
+
 /// A counter of the metrics.
 fn counted(site: &Site, cause: &str) -> u64 {
     let metrics = site.http().get("/metrics").text();
@@ -79,7 +82,7 @@ fn what_is_refused_says_why_and_is_counted() {
     };
     let chunked = |body: String| parts("Transfer-Encoding: chunked\r\n", body.as_bytes());
     let basic = |credentials: &str| with(None, &[("Authorization", credentials)], "own", &good);
-    let cases: [(&str, u16, &str, &str, &dyn Fn() -> Reply); 18] = [
+    let cases: [(&str, u16, &str, &str, Ask<'_>); 18] = [
         ("no key", 401, "api.key", "Authorization", &|| with(None, &[], "net", "{}")),
         ("a wrong key", 401, "api.key", "Authorization", &|| with(Some(&"00".repeat(16)), &[], "net", "{}")),
         ("a wrong password", 401, "api.key", "Authorization", &|| basic("Basic b3duOm5vdA==")),

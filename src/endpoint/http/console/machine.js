@@ -5,7 +5,7 @@ import { bytes, day, moment, number, percent, span } from "./format.js";
 import { t, word } from "./words.js";
 
 /** Parts of the snapshot that this page or another one shows. */
-const SHOWN = new Set(["version", "environment", "uptime_seconds", "ready", "sessions", "rates", "latency", "queue",
+const SHOWN = new Set(["second_tries", "version", "environment", "uptime_seconds", "ready", "sessions", "rates", "latency", "queue",
   "disk", "calls", "books", "destinations", "certificate", "wear", "backup", "recorded", "clock_is_set", "refusals", "alerts", "availability"]);
 const YEARS_MAX = 100;
 
@@ -67,7 +67,7 @@ function plain(value, name = "") {
 const available = (share) => (share == null ? t("not_available") : `${number(share * 100, 3)} %`);
 
 function content(status) {
-  const { disk, queue, sessions = {} } = status;
+  const { disk, queue, sessions = {}, second_tries: tries } = status;
   const rest = Object.fromEntries(Object.entries(status).filter(([name]) => !SHOWN.has(name)));
   return [
     card(t("program"), facts([
@@ -87,6 +87,7 @@ function content(status) {
     card(t("wear"), wear(status.wear)),
     card(t("backup"), backup(status.backup)),
     status.recorded ? card(t("recorded"), facts(Object.entries(status.recorded).map(([kind, count]) => [word("", kind), number(count)]))) : "",
+    tries ? card(t("second_tries"), facts([[t("tries_known"), number(tries.known)], [t("tries_window"), span(tries.window_seconds)]])) : "",
     Object.keys(rest).length > 0 ? card(t("more"), facts(plain(rest))) : "",
   ].flat();
 }
