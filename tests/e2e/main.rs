@@ -8,6 +8,7 @@
 mod support;
 
 mod access;
+mod again;
 mod alerts;
 mod audit;
 mod bad_ingest;
