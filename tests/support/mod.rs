@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports, reason = "each test that includes this uses a part of it")]
 
 mod authority;
+pub mod chaos;
 pub mod crowd;
 mod hooks;
 mod http;
