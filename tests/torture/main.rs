@@ -7,6 +7,7 @@
 mod support;
 
 mod floods;
+mod herd;
 mod links;
 
 /// A number from the environment.
