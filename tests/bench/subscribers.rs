@@ -189,8 +189,8 @@ fn outage(order: &str, batch_max: u64, backlog: u64) -> Outcome<()> {
     thread::sleep(Duration::from_millis(500));
     let waits = number(&site.status()?, "/books/received");
     endpoint.is_down.store(false, Ordering::Relaxed);
-    let mut network = Network::connect(&site)?;
     wait_for("the first success", || endpoint.first.lock().is_ok_and(|first| first.is_some()))?;
+    let mut network = Network::connect(&site)?;
     let busy = machine::processor_seconds(site.process())?;
     let begun = endpoint.first.lock().ok().and_then(|first| *first).unwrap_or_else(Instant::now);
     while endpoint.count() as f64 - (network.sent as f64) < waits {
