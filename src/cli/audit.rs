@@ -54,15 +54,11 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
     let journal = Kept::of(&arguments)?;
     if verify {
         let body = journal.get("/v1/audit").map_err(Failure::Failed)?;
-        output::say(&judge(&parse(&body).map_err(Failure::Failed)?).map_err(Failure::Failed)?);
-        return Ok(());
+        return output::answer(&judge(&parse(&body).map_err(Failure::Failed)?).map_err(Failure::Failed)?);
     }
     let path = format!("{}&kind=audit", filter.last(limit));
     let text = list(&journal.get(&path).map_err(Failure::Failed)?).map_err(Failure::Failed)?;
-    if !text.is_empty() {
-        output::say(&text);
-    }
-    Ok(())
+    if text.is_empty() { Ok(()) } else { output::answer(&text) }
 }
 
 /// What is found in words; an error if the chain is broken.

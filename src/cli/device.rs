@@ -8,7 +8,7 @@ use super::{Failure, output};
 use crate::hub::access_file::{self, AccessFileError, key_to_hex};
 use crate::router::access::AccessFault;
 use crate::service::config::{Config, nearest};
-use crate::wire::{AclItem, GroupName, Uid};
+use crate::wire::{AclItem, AuthKey, GroupName, Uid};
 
 pub(super) const SUMMARY: &str = "adds, removes, rotates and lists the objects of the access list";
 pub(super) const HELP: &str = "\
@@ -68,8 +68,7 @@ fn add(config: &Config, uid: &OsString, group: &OsString) -> Result<(), Failure>
             fault => Failure::Failed(fault.to_string()),
         })
     })?;
-    output::say(&key_to_hex(&item.key));
-    Ok(())
+    tell_key(&item.uid, &item.key)
 }
 
 fn remove(config: &Config, uid: &OsString) -> Result<(), Failure> {
@@ -84,18 +83,23 @@ fn rotate(config: &Config, uid: &OsString) -> Result<(), Failure> {
     access_file::edit(&config.access.file, known(config), |list| {
         if list.rotate(&uid, key) { Ok(()) } else { Err(unknown_uid(&uid)) }
     })?;
-    output::say(&key_to_hex(&key));
-    Ok(())
+    tell_key(&uid, &key)
 }
 
 fn list(config: &Config) -> Result<(), Failure> {
     let list = access_file::load(&config.access.file, known(config))?;
     let mut entries: Vec<_> = list.iter().collect();
     entries.sort_by_key(|(uid, _)| uid.as_str());
-    for (uid, entry) in entries {
-        output::say(&format!("{uid}\t{}", entry.group));
-    }
-    Ok(())
+    entries.into_iter().try_for_each(|(uid, entry)| output::answer(&format!("{uid}\t{}", entry.group)))
+}
+
+/// Prints a fresh key. It is nowhere else to be read.
+fn tell_key(uid: &Uid, key: &AuthKey) -> Result<(), Failure> {
+    output::answer(&key_to_hex(key)).map_err(|_| {
+        Failure::Failed(format!(
+            "the key of `{uid}` is in force, but cannot be written here; `iotsocketd device rotate {uid}` gives it another"
+        ))
+    })
 }
 
 fn known(config: &Config) -> impl Fn(&GroupName) -> bool {

@@ -61,8 +61,7 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<(), Failure> {
     let path = config.unwrap_or_else(|| PathBuf::from(DEFAULT_PATH));
     let sockets = maintenance_client::sockets(&path);
     let text = run_with(&sockets, json).map_err(Failure::Failed)?;
-    output::say(&text);
-    Ok(())
+    output::answer(&text)
 }
 
 /// The status from the first of these sockets that somebody answers on, as JSON or to be read.
