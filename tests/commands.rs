@@ -354,20 +354,6 @@ fn devices_come_and_go() {
 }
 
 #[test]
-fn a_key_that_did_not_get_out_is_told() {
-    let site = Site::new();
-    for words in [&["device", "add", "pump-7", "--group", "Devices"][..], &["device", "rotate", "pump-7"]] {
-        let full = fs::File::options().write(true).open("/dev/full").unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_iotsocketd"));
-        command.args(words).arg("--config").arg(site.path("iotsocketd.toml"));
-        let ran = command.stdout(full).output().unwrap();
-        let told = String::from_utf8(ran.stderr).unwrap();
-        assert_eq!(ran.status.code(), Some(1), "{words:?}");
-        assert!(told.contains("`iotsocketd device rotate pump-7` gives it another"), "{told}");
-    }
-}
-
-#[test]
 fn device_refuses_what_makes_no_sense_and_changes_nothing() {
     let site = Site::new();
     site.succeed(&["device", "add", "pump", "--group", "Devices"]);

@@ -192,6 +192,20 @@ fn what_was_asked_for_and_did_not_get_out_is_a_failure() {
     }
 }
 
+#[test]
+fn a_key_that_did_not_get_out_is_told() {
+    let site = Site::new();
+    for words in [&["device", "add", "pump-7", "--group", "Devices"][..], &["device", "rotate", "pump-7"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_iotsocketd"));
+        command.args(words).args(["--config", "iotsocketd.toml"]).current_dir(site.folder.path());
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let ran = command.stdout(full).output().unwrap();
+        let told = String::from_utf8(ran.stderr).unwrap();
+        assert_eq!(ran.status.code(), Some(1), "{words:?}");
+        assert!(told.contains("`iotsocketd device rotate pump-7` gives it another"), "{words:?}: {told}");
+    }
+}
+
 /// The journal may hang with its medium: the status is told all the same, and the end is not held up.
 #[test]
 fn a_journal_that_hangs_holds_up_nothing_else() {
