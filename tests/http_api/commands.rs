@@ -44,6 +44,20 @@ impl Site {
         iotsocketd(self.folder.path(), &[words, &["--config", "iotsocketd.toml"]].concat())
     }
 
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_iotsocketd"));
+        command.args(words).args(["--config", "iotsocketd.toml"]).current_dir(self.folder.path());
+        command
+    }
+
+    /// What is told when the output has no room.
+    fn fail_on_a_full_disk(&self, words: &[&str]) -> String {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let ran = self.command(words).stdout(full).output().unwrap();
+        assert_eq!(ran.status.code(), Some(1), "{words:?}");
+        String::from_utf8(ran.stderr).unwrap()
+    }
+
     fn succeed(&self, words: &[&str]) -> String {
         let ran = self.run(words);
         assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{words:?}");
@@ -179,16 +193,12 @@ fn what_was_asked_for_and_did_not_get_out_is_a_failure() {
     let site = Site::new();
     site.world.history.grow(3);
     for words in [&["messages"][..], &["trace", "1"], &["export"]] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_iotsocketd"));
-        command.args(words).args(["--config", "iotsocketd.toml"]).current_dir(site.folder.path());
-        let full = fs::File::options().write(true).open("/dev/full").unwrap();
-        let ran = command.stdout(full).output().unwrap();
-        let told = String::from_utf8(ran.stderr).unwrap();
-        assert_eq!(ran.status.code(), Some(1), "{words:?}");
+        let told = site.fail_on_a_full_disk(words);
         assert!(told.contains("the output cannot be written"), "{words:?}: {told}");
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        assert_eq!(command.stdout(writer).output().unwrap().status.code(), Some(0), "{words:?}");
+        let ran = site.command(words).stdout(writer).output().unwrap();
+        assert_eq!(ran.status.code(), Some(0), "{words:?}");
     }
 }
 
@@ -196,12 +206,7 @@ fn what_was_asked_for_and_did_not_get_out_is_a_failure() {
 fn a_key_that_did_not_get_out_is_told() {
     let site = Site::new();
     for words in [&["device", "add", "pump-7", "--group", "Devices"][..], &["device", "rotate", "pump-7"]] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_iotsocketd"));
-        command.args(words).args(["--config", "iotsocketd.toml"]).current_dir(site.folder.path());
-        let full = fs::File::options().write(true).open("/dev/full").unwrap();
-        let ran = command.stdout(full).output().unwrap();
-        let told = String::from_utf8(ran.stderr).unwrap();
-        assert_eq!(ran.status.code(), Some(1), "{words:?}");
+        let told = site.fail_on_a_full_disk(words);
         assert!(told.contains("`iotsocketd device rotate pump-7` gives it another"), "{words:?}: {told}");
     }
 }
