@@ -111,6 +111,8 @@ fn wrong_usage_is_exit_2_and_says_where_help_is() {
         &["device", "frob"],
         &["device", "add"],
         &["device", "add", "x"],
+        &["apikey", "frob", "x", "--rights", "read"],
+        &["apikey", "add", "x"],
         &["device", "list", "x"],
         &["device", "remove", "x", "--group", "g"],
         &["import", "a"],

@@ -3,6 +3,7 @@
 //! [`main`] finds the command in a table and runs it; each command is a file with its `HELP` and its `run`.
 //! Exit: 0 on success, 1 on failure with one sentence on stderr, 2 on wrong usage. Only `output` prints.
 
+mod apikey;
 mod arguments;
 mod audit;
 mod backup;
@@ -61,6 +62,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "init", summary: init::SUMMARY, help: init::HELP, run: init::run },
     Command { name: "check", summary: check::SUMMARY, help: check::HELP, run: check::run },
     Command { name: "device", summary: device::SUMMARY, help: device::HELP, run: device::run },
+    Command { name: "apikey", summary: apikey::SUMMARY, help: apikey::HELP, run: apikey::run },
     Command { name: "import", summary: import::SUMMARY, help: import::HELP, run: import::run },
     Command { name: "simulate", summary: simulate::SUMMARY, help: simulate::HELP, run: simulate::run },
     Command { name: "messages", summary: messages::SUMMARY, help: messages::HELP, run: messages::run },

@@ -77,17 +77,20 @@ fn write_file(path: &Path, file: &NewFile) -> io::Result<()> {
 
 /// A key that nobody can guess.
 pub(super) fn fresh_key() -> Result<AuthKey, Failure> {
-    let random = SystemRandom::new();
     loop {
-        let mut bytes = [0; KEY_LEN];
-        random
-            .fill(&mut bytes)
-            .map_err(|_| Failure::Failed("the system gives no random bytes".to_owned()))?;
-        let key = AuthKey(bytes);
+        let key = AuthKey(random::<KEY_LEN>()?);
         if !key.is_weak() {
             return Ok(key);
         }
     }
+}
+
+/// Bytes of chance.
+pub(super) fn random<const N: usize>() -> Result<[u8; N], Failure> {
+    let mut bytes = [0; N];
+    let filled = SystemRandom::new().fill(&mut bytes);
+    filled.map_err(|_| Failure::Failed("the system gives no random bytes".to_owned()))?;
+    Ok(bytes)
 }
 
 /// The text of a secret file that holds a key.

@@ -50,9 +50,10 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
     let signature = read(Path::new(&signature), TEXT_LEN_MAX)?;
     let signature_text = String::from_utf8_lossy(&signature);
     if claims_system(&signature_text) {
-        let public_key = read(&arguments.config()?.upgrade.public_key_file, TEXT_LEN_MAX)?;
+        let config = arguments.config()?;
+        let public_key = read(&config.upgrade.public_key_file, TEXT_LEN_MAX)?;
         let public_key = String::from_utf8_lossy(&public_key);
-        let machine = Machine { helper: Path::new(HELPER) };
+        let machine = Machine { helper: Path::new(HELPER), environment: config.environment.name() };
         let installed = machine.install(Path::new(word), &signature_text, &public_key, &mut output::say);
         installed.map_err(Failure::Failed)?;
         output::say(

@@ -152,7 +152,7 @@ pub fn api(config: &Config) -> api::Settings {
         ingest: doors.collect(),
         tls: config.api.tls == ApiTls::Required,
         allow_from: config.api.allow_from.clone(),
-        keys: auth::Keys::new(&config.central.auth_key, keys),
+        keys: auth::Keys::new(config.environment.name(), &config.central.auth_key, keys),
         max_body: config.api.max_body,
         max_acl: config.api.max_acl,
         max_wait: config.api.max_wait,

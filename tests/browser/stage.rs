@@ -209,7 +209,7 @@ fn settings(readers: bool) -> Settings {
     Settings {
         tls: false,
         allow_from: AllowFrom::default(),
-        keys: Keys::new(&AuthKey::parse(CENTRAL).unwrap(), keys),
+        keys: Keys::new("test", &AuthKey::parse(CENTRAL).unwrap(), keys),
         max_body: 1000,
         max_acl: 1000,
         max_wait: Duration::from_secs(5),

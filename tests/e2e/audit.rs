@@ -13,7 +13,7 @@ fn records(site: &Site) -> Vec<Value> {
     page["messages"].as_array().unwrap().iter().map(|message| message["payload"].clone()).collect()
 }
 
-fn has(site: &Site, what: &str, who: &str, detail: &str) -> bool {
+pub fn has(site: &Site, what: &str, who: &str, detail: &str) -> bool {
     records(site).iter().any(|record| {
         record["what"] == what
             && record["who"].as_str().unwrap_or_default() == who

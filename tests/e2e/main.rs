@@ -13,6 +13,7 @@ mod alerts;
 mod audit;
 mod bad_ingest;
 mod bad_input;
+mod environments;
 mod expecting;
 mod in_between;
 mod ingest;

@@ -53,7 +53,7 @@ fn with_doors() -> Settings {
         key("stations", "bb22", &Right::ALL, &["Stations"], &[]),
         key("partner", "ee55", &[Right::Ingest], &[], &[]),
     ];
-    let keys = Keys::new(&AuthKey::parse(CENTRAL).unwrap(), keys);
+    let keys = Keys::new("test", &AuthKey::parse(CENTRAL).unwrap(), keys);
     Settings { ingest: doors(), keys, ..settings() }
 }
 

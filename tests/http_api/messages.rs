@@ -177,7 +177,7 @@ fn refusals_come_before_the_history_is_asked() {
     }
     let mut lacking = settings();
     let central = AuthKey::parse(CENTRAL).unwrap();
-    lacking.keys = Keys::new(&central, [key("x", "ee55", &[Right::Request], &[], &[])]);
+    lacking.keys = Keys::new("test", &central, [key("x", "ee55", &[Right::Request], &[], &[])]);
     world.api.set_settings(lacking);
     for path in &everywhere {
         let refused = world.get(path, "ee55");

@@ -200,7 +200,7 @@ pub fn settings() -> Settings {
     Settings {
         tls: false,
         allow_from: AllowFrom::default(),
-        keys: Keys::new(&AuthKey::parse(CENTRAL).unwrap(), keys),
+        keys: Keys::new("test", &AuthKey::parse(CENTRAL).unwrap(), keys),
         ingest: Doors::new(),
         max_body: 200_000,
         max_acl: 300_000,

@@ -62,12 +62,17 @@ pub struct Site {
 impl Site {
     /// What `init` makes, listening on loopback, with an empty access list. Not started.
     pub fn new() -> Self {
+        Self::of("test")
+    }
+
+    /// The same in another environment.
+    pub fn of(environment: &str) -> Self {
         static OPEN_FILES: Once = Once::new();
         OPEN_FILES.call_once(|| {
             iotsocketd::sys::raise_open_files().unwrap();
         });
         let folder = tempfile::tempdir().unwrap();
-        let ran = iotsocketd(&["init", folder.path().to_str().unwrap(), "--environment", "test"]);
+        let ran = iotsocketd(&["init", folder.path().to_str().unwrap(), "--environment", environment]);
         assert_eq!(ran.code, 0, "{}", ran.err);
         static NEXT: AtomicU8 = AtomicU8::new(1);
         let [low, high, ..] = std::process::id().to_le_bytes();

@@ -62,6 +62,13 @@ fn what_is_not_signed_is_not_even_written() {
     refused(&site, &file, "was changed");
     refused(&site, &Maker::new(8).good(&site, "1.0.0"), "another key");
     refused(&site, &maker.good(&site, "0.0.9"), "not newer");
+    // Of another environment, whoever signed it.
+    for maker in [&maker, &Maker::new(8)] {
+        let file = maker.good(&site, "1.0.0");
+        let signature = maker.sign(&fs::read(&file).unwrap(), "version:1.0.0 environment:staging");
+        fs::write(signature_of(&file), signature).unwrap();
+        refused(&site, &file, "it is for environment \"staging\", and this is \"test\"");
+    }
     fs::remove_file(site.path("upgrade.pub")).unwrap();
     refused(&site, &maker.good(&site, "1.0.0"), "upgrade.pub is missing");
     assert!(!site.path("state/versions").exists());

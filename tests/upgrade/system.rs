@@ -48,7 +48,7 @@ impl Bench {
     }
 
     fn install_signed(&self, signature: &str) -> Result<(), String> {
-        let machine = Machine { helper: &self.path("helper") };
+        let machine = Machine { helper: &self.path("helper"), environment: "test" };
         machine.install(&self.path("image"), signature, &self.maker.public_key(), &mut |_| {})
     }
 
@@ -79,6 +79,8 @@ fn what_is_refused_leaves_the_slot_as_it_is() {
     refused(bench.install(b"new", "system:rpi4 version:1.2.0"), "not newer than 1.2.0");
     refused(bench.install(b"new", "version:1.2.1"), "a program and no system");
     refused(bench.install(b"new", "system:rpi4"), "names no version");
+    let theirs = bench.install(b"new", "system:rpi4 version:1.2.1 environment:staging");
+    refused(theirs, "it is for environment \"staging\", and this is \"test\"");
     // Cut, longer, and signed by nobody.
     let signed = bench.maker.sign(b"new", "system:rpi4 version:1.2.1");
     for image in [b"ne".as_slice(), b"", b"newer"] {

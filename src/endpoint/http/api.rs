@@ -235,10 +235,10 @@ impl Api {
         }
         if !routes::is_open(&route, source) {
             let of_door = |value| door.and_then(|door| door.find(value));
-            let find = |value| settings.keys.find(value).or_else(|| of_door(value));
-            let found = match source {
-                Source::Local => Some(&self.local),
-                Source::Network(_) => head.authorization.and_then(find),
+            let found = match (source, head.authorization) {
+                (Source::Local, _) => Some(&self.local),
+                (Source::Network(_), Some(value)) => settings.keys.find(value)?.or_else(|| of_door(value)),
+                (Source::Network(_), None) => None,
             };
             let found = found.ok_or_else(|| unauthorized(&route))?;
             *key = Some(Arc::clone(found));

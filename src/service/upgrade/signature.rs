@@ -1,5 +1,5 @@
 //! Signatures of minisign (`minisign -S`): Ed25519 over the BLAKE2b of the file, and over the signature with its trusted
-//! comment, which says the version, and of a whole system the board.
+//! comment, which says the version, of a whole system the board, and of what is not for all environments which it is for.
 
 use std::fmt;
 
@@ -18,6 +18,8 @@ const SIGNATURE_LEN: usize = 64;
 const VERSION: &str = "version:";
 /// Stands before the board in the trusted comment of a whole system.
 const SYSTEM: &str = "system:";
+/// Stands before the environment that it may run in, in the trusted comment of what is not for all.
+const ENVIRONMENT: &str = "environment:";
 const TRUSTED: &str = "trusted comment: ";
 
 /// A version: three numbers with dots, older before newer.
@@ -64,8 +66,8 @@ pub fn claims_system(signature: &str) -> bool {
 }
 
 /// Sees that a program was signed with the key, and tells its version. The sentence says what is wrong.
-pub fn verify(file: &[u8], signature: &str, public_key: &str) -> Result<Version, String> {
-    let signed = verify_digest(&blake2b(file), signature, public_key)?;
+pub fn verify(file: &[u8], signature: &str, public_key: &str, environment: &str) -> Result<Version, String> {
+    let signed = verify_digest(&blake2b(file), signature, public_key, environment)?;
     match signed.board {
         None => Ok(signed.version),
         Some(board) => Err(format!("it is a whole system for {board} and no program")),
@@ -73,7 +75,12 @@ pub fn verify(file: &[u8], signature: &str, public_key: &str) -> Result<Version,
 }
 
 /// The same of anything, by its digest.
-pub fn verify_digest(digest: &[u8; 64], signature: &str, public_key: &str) -> Result<Signed, String> {
+pub fn verify_digest(
+    digest: &[u8; 64],
+    signature: &str,
+    public_key: &str,
+    environment: &str,
+) -> Result<Signed, String> {
     let key = decode::<{ 2 + KEY_ID_LEN + 32 }>(public_key.lines().nth(1))
         .filter(|key| key.starts_with(OF_KEYS))
         .ok_or("[upgrade] public_key_file is no public key of minisign: two lines, a comment and the key")?;
@@ -83,6 +90,14 @@ pub fn verify_digest(digest: &[u8; 64], signature: &str, public_key: &str) -> Re
     let sealed = decode::<SIGNATURE_LEN>(lines.next());
     let ((signed, comment), sealed) =
         signed.zip(comment).zip(sealed).ok_or("the signature is none of minisign, or it is cut")?;
+    let word = |name| comment.split_whitespace().find_map(|word| word.strip_prefix(name));
+    // Before anything else: another environment often has another key, and a claim that leads to a refusal may be a lie.
+    if let Some(theirs) = word(ENVIRONMENT).filter(|theirs| *theirs != environment) {
+        return Err(format!(
+            "it is for environment \"{}\", and this is \"{environment}\": take what was signed for it",
+            theirs.escape_debug()
+        ));
+    }
     if !signed.starts_with(OF_DIGESTS) {
         return Err("the signature is of the old kind: sign with a newer minisign, without -l".to_owned());
     }
@@ -96,7 +111,6 @@ pub fn verify_digest(digest: &[u8; 64], signature: &str, public_key: &str) -> Re
         .map_err(|_| "the signature is not of this file: it is damaged, or forged")?;
     key.verify(&[signature, comment.as_bytes()].concat(), &sealed)
         .map_err(|_| "the trusted comment of the signature was changed")?;
-    let word = |name| comment.split_whitespace().find_map(|word| word.strip_prefix(name));
     let version = word(VERSION).and_then(Version::parse).ok_or_else(|| {
         "the signature names no version: sign with `-t version:1.2.3` and the version's numbers".to_owned()
     })?;
@@ -147,13 +161,14 @@ pub(super) mod tests {
 
     #[test]
     fn what_minisign_signed_is_believed() {
-        assert_eq!(verify(FILE, SIGNATURE, KEY), Ok(Version([1, 4, 2])));
-        assert_eq!(verify(FILE, &SIGNATURE.replace('\n', "\r\n"), KEY), Ok(Version([1, 4, 2])));
+        assert_eq!(verify(FILE, SIGNATURE, KEY, "test"), Ok(Version([1, 4, 2])));
+        assert_eq!(verify(FILE, &SIGNATURE.replace('\n', "\r\n"), KEY, "test"), Ok(Version([1, 4, 2])));
     }
 
     #[test]
     fn what_is_wrong_is_told() {
-        let refused = |file: &[u8], signature: &str, key: &str| verify(file, signature, key).unwrap_err();
+        let refused =
+            |file: &[u8], signature: &str, key: &str| verify(file, signature, key, "test").unwrap_err();
         assert!(refused(b"a new versioN\n", SIGNATURE, KEY).contains("damaged, or forged"));
         assert!(refused(b"", SIGNATURE, KEY).contains("damaged, or forged"));
         assert!(refused(FILE, OTHER, KEY).contains("another key"));
@@ -178,7 +193,7 @@ pub(super) mod tests {
                 bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
                 let changed = String::from_utf8(bytes).unwrap();
                 let signature = SIGNATURE.replace(lines[line], &changed);
-                assert!(verify(FILE, &signature, KEY).is_err(), "line {line}, letter {at}");
+                assert!(verify(FILE, &signature, KEY, "test").is_err(), "line {line}, letter {at}");
             }
         }
     }

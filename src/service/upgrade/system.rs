@@ -26,6 +26,8 @@ const CHUNK: usize = 1 << 20;
 pub struct Machine<'a> {
     /// The script: [`HELPER`].
     pub helper: &'a Path,
+    /// What the installation is for.
+    pub environment: &'a str,
 }
 
 impl Machine<'_> {
@@ -40,7 +42,7 @@ impl Machine<'_> {
         let mut file = File::open(image).map_err(|error| cannot("read", image, &error))?;
         let read = |error| cannot("read", image, &error);
         let (digest, len) = digest(&mut file, u64::MAX).map_err(read)?;
-        let Signed { version, board } = verify_digest(&digest, signature, public_key)?;
+        let Signed { version, board } = verify_digest(&digest, signature, public_key, self.environment)?;
         let board = board.ok_or("it is a program and no system")?;
         let facts = self.ask(&["facts"])?;
         let mut facts = facts.lines();

@@ -31,13 +31,18 @@ const REJECTED: &str = "rejected";
 pub struct Versions {
     folder: PathBuf,
     public_key_file: PathBuf,
+    environment: &'static str,
 }
 
 impl Versions {
     /// As configured. Nothing is looked at yet.
     pub fn new(config: &Config) -> Self {
         let upgrade = &config.upgrade;
-        Self { folder: upgrade.dir.clone(), public_key_file: upgrade.public_key_file.clone() }
+        Self {
+            folder: upgrade.dir.clone(),
+            public_key_file: upgrade.public_key_file.clone(),
+            environment: config.environment.name(),
+        }
     }
 
     /// Keeps a version that is signed and newer than the one that runs; gives its file.
@@ -120,7 +125,7 @@ impl Versions {
             ),
             _ => format!("[upgrade] public_key_file {}: cannot be read: {error}", self.public_key_file.display()),
         })?;
-        signature::verify(file, signature, &String::from_utf8_lossy(&key))
+        signature::verify(file, signature, &String::from_utf8_lossy(&key), self.environment)
     }
 
     fn current(&self) -> Option<Version> {
@@ -191,7 +196,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let public_key_file = folder.path().join("upgrade.pub");
         fs::write(&public_key_file, KEY).unwrap();
-        let versions = Versions { folder: folder.path().join("versions"), public_key_file };
+        let versions =
+            Versions { folder: folder.path().join("versions"), public_key_file, environment: "test" };
         (folder, versions)
     }
 

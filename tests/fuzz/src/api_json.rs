@@ -86,7 +86,7 @@ fn world() -> (Api, Arc<Echo>) {
     let settings = Settings {
         tls: false,
         allow_from: AllowFrom::default(),
-        keys: Keys::new(&AuthKey([1; 16]), []),
+        keys: Keys::new("test", &AuthKey([1; 16]), []),
         ingest: Doors::new(),
         max_body: 512 * 1024,
         max_acl: 4 * 1024 * 1024,
