@@ -5,6 +5,17 @@
 # environment (CRC-32, name=value), read and written by /usr/lib/iotsocketd/slot of the system as well. Whoever writes one sector
 # writes it whole; of two copies one is always whole. With neither slot a counts.
 #   active=a  the slot that counts     try=b  one that is to show that it works; empty: none     tries=3  starts left for it
+
+# A card in a machine that it is not for starts no system: it would find neither disk nor network.
+fdt addr ${fdt_addr}
+fdt get value machine / compatible
+fdt get value chip / compatible 1
+if test -n "${machine}" -a "${machine}" != @MACHINE@ -a "${chip}" != @MACHINE@; then
+    echo "iotsocketd: this is the image for @TITLE@, and this machine is another (${machine}): flash the image that is for it"
+    sleep 60
+    reset
+fi
+
 ${devtype} dev ${devnum}
 setenv block ${ramdisk_addr_r}
 setenv known
@@ -40,6 +51,10 @@ for slot in ${slot} ${others}; do
         setenv bootargs "console=tty0 console=@CONSOLE@ iotsocketd.disk=@SIGNATURE@ iotsocketd.slot=${slot} ${trial} ${options}"
         if load ${devtype} ${devnum}:${part} ${kernel_addr_r} vmlinuz; then
             if load ${devtype} ${devnum}:${part} ${ramdisk_addr_r} initrd.img; then
+                if test -n "${trial}"; then
+                    # Until Linux watches, the machine's own watchdog does: one that hangs is started again, and counted.
+@WATCHDOG@
+                fi
                 booti ${kernel_addr_r} ${ramdisk_addr_r}:${filesize} ${fdt_addr}
             fi
         fi

@@ -72,8 +72,9 @@ fn boards_are_data_and_the_readme_says_what_was_booted() {
         let name = path.file_name().unwrap().to_str().unwrap();
         assert!(readme.contains(&format!("| `{name}` |")), "README: {name}");
         let facts: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
-        let names: Vec<_> = facts.iter().map(|line| line.split_once("=\"").unwrap().0).collect();
-        let expected = ["title", "console", "bootloader", "firmware", "device_trees", "modules"];
+        let names: Vec<_> = facts.iter().map(|line| line.split_once('=').unwrap().0).collect();
+        let expected =
+            ["title", "machine", "console", "bootloader", "firmware", "device_trees", "modules", "watchdog"];
         assert_eq!(names, expected, "{name}");
     }
     assert!(boards >= 3, "{boards}");
