@@ -60,6 +60,32 @@ fn both_ways_install_the_same_packages_and_name_the_same_compiler_and_emulator()
     }
 }
 
+/// The text of every source file below a folder.
+fn sources(folder: &Path) -> Vec<String> {
+    let mut texts = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            texts.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            texts.push(fs::read_to_string(&path).unwrap());
+        }
+    }
+    texts
+}
+
+#[test]
+fn what_is_left_out_under_emulation_is_there_and_has_a_reason() {
+    let list = fs::read_to_string(root().join("cross/not-emulated.txt")).unwrap();
+    let texts = [sources(&root().join("src")), sources(&root().join("tests"))].concat();
+    for line in list.lines().filter(|line| !line.starts_with('#')) {
+        let (name, reason) = line.split_once(' ').unwrap();
+        let function = format!("fn {}(", name.rsplit("::").next().unwrap());
+        assert!(texts.iter().any(|text| text.contains(&function)), "there is no {name}");
+        assert!(reason.split_whitespace().count() > 3, "{line}");
+    }
+}
+
 #[test]
 fn boards_are_data_and_the_readme_says_what_was_booted() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
