@@ -84,7 +84,7 @@ power_on() {
     # The console is the second port of a Raspberry Pi.
     if [[ $built == */rpi3 ]]; then
         hardware=(-M raspi3b -kernel "$built/u-boot.bin" -dtb "$folder/tree.dtb" -serial null -serial "file:$console"
-            -drive "if=sd,file=$card,format=raw,cache=unsafe" -device usb-net,netdev=net,mac=00:16:3e:00:00:07)
+            -drive "if=sd,file=$card,format=raw,cache=unsafe")
     fi
     qemu-system-aarch64 ${QEMU_DATA:+-L "$QEMU_DATA"} -display none -monitor none -rtc "base=$rtc" "${hardware[@]}" \
         -netdev "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:$api-:443,hostfwd=tcp:127.0.0.1:$sessions-:50505,hostfwd=udp:127.0.0.1:$sessions-:50505,hostfwd=tcp:127.0.0.1:$shell-:22" &
