@@ -62,7 +62,7 @@ use supervision::{Manager, Watchdog};
 use upgrade::{Desk, Order, Versions};
 use view::View;
 
-/// Threads of the executor at most; more cores than that are for the system's own work.
+/// Threads of the executor at most; see [`thread_count`].
 const THREADS_MAX: usize = 4;
 /// How long held HTTP calls may still wait for their answers at the end.
 const CALLS_GRACE: Duration = Duration::from_secs(3);
@@ -459,7 +459,7 @@ fn start_threads(
     stopped: &Receiver<()>,
 ) -> Result<Vec<JoinHandle<()>>, String> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    (0..cores.min(THREADS_MAX))
+    (0..thread_count(cores))
         .map(|number| {
             let executor = Arc::clone(executor);
             let stopped = stopped.clone();
@@ -471,4 +471,20 @@ fn start_threads(
                 .map_err(|error| format!("the system gives no threads: {error}"))
         })
         .collect()
+}
+
+/// One thread for each two cores: the others have the journal, webhooks and the system's own work. Each that is idle is woken
+/// for every task that another one begins, which on two cores cost a third of a call.
+fn thread_count(cores: usize) -> usize {
+    cores.div_ceil(2).clamp(1, THREADS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::thread_count;
+
+    #[test]
+    fn every_machine_has_a_thread_and_none_more_than_there_is_use_for() {
+        assert_eq!([0, 1, 2, 3, 4, 8, 64].map(thread_count), [1, 1, 1, 2, 2, 4, 4]);
+    }
 }

@@ -19,6 +19,7 @@ mod console;
 mod error;
 mod events;
 mod guarded;
+mod head_timer;
 pub mod ingest;
 mod messages;
 mod metrics;

@@ -28,13 +28,13 @@ use smol::channel::{Receiver, Sender};
 use smol::future::FutureExt;
 use smol::io::AsyncReadExt;
 use smol::{Async, Executor, Task};
-use smol_hyper::rt::SmolTimer;
 
 use super::acts::Act;
 use super::api::{Api, BodySize, Decision, Expected, Head, Settings, Source};
 use super::error::{ApiError, Cause};
 use super::events::{EventBody, events};
 use super::guarded::{Guarded, Watch};
+use super::head_timer::HeadTimer;
 use super::messages::{Follow, Recall};
 use super::reply::Reply;
 use super::routes::too_large;
@@ -188,7 +188,7 @@ async fn serve_http(shared: Shared, settings: Arc<Settings>, stream: Stream, pee
     let io = Guarded::new(stream, Arc::clone(&watch), settings.write_timeout);
     let mut builder = http1::Builder::new();
     builder
-        .timer(SmolTimer::new())
+        .timer(HeadTimer::default())
         .header_read_timeout(settings.header_timeout)
         .max_header_size(HEADER_MAX)
         .max_buf_size(HEADER_MAX);
