@@ -8,10 +8,7 @@ use std::time::{Duration, Instant};
 
 use async_io::Timer;
 use iotsocketd::client::http::{Connection, post_head};
-use iotsocketd::client::{Distribution, Histogram, Stream, Tls};
-use iotsocketd::wire::AuthKey;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
+use iotsocketd::client::{Distribution, Histogram, Stream};
 use smol::LocalExecutor;
 
 use super::load::Busy;
@@ -61,7 +58,8 @@ pub const ROWS: &[Row] = &[
     },
 ];
 
-const SOURCE: &str = "\n[ingest.fleet]\nformat = \"chirpstack\"\ngroup = \"Devices\"\n";
+/// A source of uplinks.
+pub const SOURCE: &str = "\n[ingest.fleet]\nformat = \"chirpstack\"\ngroup = \"Devices\"\n";
 const CALLERS: u64 = 64;
 /// Objects that the messages are of.
 const OBJECTS: u64 = 1_000;
@@ -78,9 +76,8 @@ fn bring(
     settings: &Settings,
     paced: Option<(u64, Instant)>,
 ) -> Result<(Distribution, f64, Busy), String> {
-    let certificate = CertificateDer::from_pem_file(site.certificate()).map_err(|error| error.to_string())?;
-    let tls = Tls::pinned(certificate, "localhost").map_err(|error| error.to_string())?;
-    let head = post_head("/v1/ingest/fleet", &site.api.to_string(), central_key(site)?);
+    let tls = site.tls()?;
+    let head = post_head("/v1/ingest/fleet", &site.api.to_string(), site.central_key()?);
     let histogram = Histogram::default();
     let time = Duration::from_secs(settings.seconds.into());
     let (server, own) =
@@ -167,12 +164,6 @@ fn base64(bits: u64) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let digit = |place: u32| DIGITS.get((bits >> (6 * place) & 63) as usize).copied().map_or('A', char::from);
     (0..8).rev().map(digit).collect()
-}
-
-fn central_key(site: &Site) -> Result<AuthKey, String> {
-    let file = site.config().with_file_name("central.key");
-    let text = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-    text.lines().last().and_then(AuthKey::parse).ok_or_else(|| format!("{}: no key", file.display()))
 }
 
 /// The central's webhook: it takes everything, and notes how old it is.

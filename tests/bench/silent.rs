@@ -5,8 +5,6 @@ use std::time::{Duration, Instant};
 
 use async_io::Timer;
 use iotsocketd::client::{Stream, Tls, open};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use smol::LocalExecutor;
 use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -66,8 +64,7 @@ fn measure(_settings: &Settings) -> Result<Measured, String> {
 
 /// Holds all the connections until the concentrator closes them: how long the most patient of each listener lasted.
 async fn hold(site: &Site) -> Result<(Duration, Duration), String> {
-    let certificate = CertificateDer::from_pem_file(site.certificate()).map_err(|error| error.to_string())?;
-    let tls = Tls::pinned(certificate, "localhost").map_err(|error| error.to_string())?;
+    let tls = site.tls()?;
     let executor = LocalExecutor::new();
     let spawn_all = |address: SocketAddr, tls: Option<&Tls>, slow: &'static [u8]| -> Vec<_> {
         (0..CONNECTIONS)

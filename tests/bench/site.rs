@@ -7,6 +7,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use iotsocketd::client::Tls;
+use iotsocketd::wire::AuthKey;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
@@ -30,10 +34,14 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How often something is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// How the program is started, given the folder of its site: what comes before its arguments.
+pub type Program = fn(&Path) -> Command;
+
 /// A concentrator that runs until it is dropped.
 pub struct Site {
     folder: TempDir,
     server: Child,
+    program: Program,
     /// Where sessions are taken.
     pub sessions: SocketAddr,
     /// Where the API is.
@@ -48,6 +56,11 @@ impl Site {
 
     /// The same with more at the end of its configuration.
     pub fn start_with(objects: usize, more: &str) -> Result<Self, String> {
+        Self::start_by(|_| Command::new(PROGRAM), objects, more)
+    }
+
+    /// The same by way of another program, which runs it.
+    pub fn start_by(program: Program, objects: usize, more: &str) -> Result<Self, String> {
         let folder = TempDir::with_prefix("iotsocketd-bench-").map_err(|error| error.to_string())?;
         run(Command::new(PROGRAM).args(["init", "--environment", "test"]).arg(folder.path()))?;
         let [sessions, api] = [free_address()?, free_address()?];
@@ -55,8 +68,8 @@ impl Site {
         let state = folder.path().join("state");
         fs::create_dir_all(&state).map_err(|error| error.to_string())?;
         write(&state.join("acl.json"), &access_list(objects))?;
-        let server = launch(folder.path())?;
-        let mut site = Self { folder, server, sessions, api };
+        let server = launch(program, folder.path())?;
+        let mut site = Self { folder, server, program, sessions, api };
         site.wait_until("it is ready", |status| number(status, "/ready") > 0.0)?;
         Ok(site)
     }
@@ -64,7 +77,7 @@ impl Site {
     /// Kills it and starts it again.
     pub fn restart(&mut self) -> Result<(), String> {
         self.server.kill().and_then(|()| self.server.wait()).map_err(|error| error.to_string())?;
-        self.server = launch(self.folder.path())?;
+        self.server = launch(self.program, self.folder.path())?;
         self.wait_until("it is ready", |status| number(status, "/ready") > 0.0).map(|_| ())
     }
 
@@ -76,6 +89,25 @@ impl Site {
     /// The certificate that it shows.
     pub fn certificate(&self) -> PathBuf {
         self.folder.path().join("tls/server.crt")
+    }
+
+    /// How clients trust it.
+    pub fn tls(&self) -> Result<Tls, String> {
+        let certificate =
+            CertificateDer::from_pem_file(self.certificate()).map_err(|error| error.to_string())?;
+        Tls::pinned(certificate, "localhost").map_err(|error| error.to_string())
+    }
+
+    /// The central's key.
+    pub fn central_key(&self) -> Result<AuthKey, String> {
+        let file = self.config().with_file_name("central.key");
+        let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        text.lines().last().and_then(AuthKey::parse).ok_or_else(|| format!("{}: no key", file.display()))
+    }
+
+    /// A file of its folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     /// The process.
@@ -122,9 +154,9 @@ impl Drop for Site {
     }
 }
 
-fn launch(folder: &Path) -> Result<Child, String> {
+fn launch(program: Program, folder: &Path) -> Result<Child, String> {
     let log = File::create(folder.join("log")).map_err(|error| error.to_string())?;
-    Command::new(PROGRAM)
+    program(folder)
         .args(["run", "--config"])
         .arg(folder.join("iotsocketd.toml"))
         .env("RUST_LOG", "warn")
@@ -200,11 +232,18 @@ fn set(text: &mut String, table: &str, key: &str, value: &str) -> Result<(), Str
 /// Objects with keys that are no secret but differ.
 fn access_list(objects: usize) -> String {
     let list: Map<String, Value> = (1..=objects as u64)
-        .map(|number| {
-            let spread = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-            let key = format!("{spread:016x}{:016x}", !spread.rotate_left(17));
-            (format!("sim-{number}"), json!({"GroupName": "Devices", "AuthKey": key}))
-        })
+        .map(|number| (uid(number), json!({"GroupName": "Devices", "AuthKey": key(number)})))
         .collect();
     Value::Object(list).to_string()
+}
+
+/// The UID of an object of the access list, counted from 1.
+pub fn uid(number: u64) -> String {
+    format!("sim-{number}")
+}
+
+/// Its key in hexadecimal digits.
+pub fn key(number: u64) -> String {
+    let spread = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    format!("{spread:016x}{:016x}", !spread.rotate_left(17))
 }
