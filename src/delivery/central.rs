@@ -188,7 +188,7 @@ impl Central {
         let Way::Session(session) = self.way() else { return None };
         let Self { feed, cursor, set_aside, in_flight, .. } = self;
         let found = feed.next(source, |stored| {
-            if !is_for_central(&stored.message) || !cursor.is_missing(stored.seq) {
+            if !is_for_central(&stored.message) || !cursor.is_missing(stored.seq, stored.message.group) {
                 return Judgement::Pass;
             }
             if telemetry(&stored.message).is_some_and(|sent| sent.wire_len() <= session.largest) {
@@ -238,7 +238,8 @@ impl Central {
         }
         let Self { feed, cursor, at_webhook, .. } = self;
         let found = feed.next(source, |stored| {
-            let is_missing = is_for_central(&stored.message) && cursor.is_missing(stored.seq);
+            let is_missing =
+                is_for_central(&stored.message) && cursor.is_missing(stored.seq, stored.message.group);
             if is_missing && !at_webhook.contains_key(&stored.seq) {
                 Judgement::Take
             } else {
@@ -295,7 +296,7 @@ impl Central {
         if last < first {
             return Vec::new();
         }
-        let is_missing = |(seq, _): &&(Seq, GroupName)| self.cursor.is_missing(*seq);
+        let is_missing = |(seq, group): &&(Seq, GroupName)| self.cursor.is_missing(*seq, *group);
         let lost: Vec<_> = messages.iter().filter(is_missing).copied().collect();
         for (_, group) in &lost {
             self.books.settle(*group, cause);
@@ -305,6 +306,28 @@ impl Central {
         self.in_flight.retain(|sent| !(first..=last).contains(&sent.seq));
         self.at_webhook.range_mut(first..=last).for_each(|(_, sent)| *sent = None);
         lost
+    }
+
+    /// The messages for it of a group from `first` to `last` are leaving the journal, and no others: these. What of them
+    /// did not arrive never will, and goes to the books under this cause; those are given.
+    pub fn thin(
+        &mut self,
+        first: Seq,
+        last: Seq,
+        group: GroupName,
+        messages: &[Seq],
+        cause: Cause,
+    ) -> Vec<(Seq, GroupName)> {
+        let is_missing = |seq: &Seq| self.cursor.is_missing(*seq, group);
+        let lost: BTreeSet<_> = messages.iter().copied().filter(is_missing).collect();
+        lost.iter().for_each(|_| self.books.settle(group, cause));
+        self.cursor.thin(first, last, group, lost.iter().copied());
+        self.set_aside.retain(|seq| !lost.contains(seq));
+        self.in_flight.retain(|sent| !lost.contains(&sent.seq));
+        self.at_webhook.range_mut(first..=last).for_each(|(seq, sent)| {
+            *sent = sent.filter(|_| !lost.contains(seq));
+        });
+        lost.into_iter().map(|seq| (seq, group)).collect()
     }
 
     /// Whether there is something to record.
@@ -325,8 +348,9 @@ impl Central {
     ) -> Vec<Record<'static>> {
         let mut arrived = BTreeMap::new();
         for stored in behind {
-            if is_for_central(&stored.message) && !self.cursor.is_missing(stored.seq) {
-                *arrived.entry(stored.message.group).or_default() += 1;
+            let group = stored.message.group;
+            if is_for_central(&stored.message) && !self.cursor.is_missing(stored.seq, group) {
+                *arrived.entry(group).or_default() += 1;
             }
         }
         let cursor = self.cursor.take_record(end);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::journal::Seq;
 use crate::journal::record::Record;
 use crate::journal::state::{CursorState, Small};
+use crate::wire::GroupName;
 
 /// A destination's place in the journal.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub struct Cursor {
     holes: BTreeSet<Seq>,
     /// First and last numbers of what was written off and may still lie in the journal for a moment, in order.
     written_off: Vec<(Seq, Seq)>,
+    /// The same of single groups.
+    thinned: Thinned,
     has_moved: bool,
 }
 
@@ -28,13 +31,15 @@ impl Cursor {
             holes: holes.into_iter().collect(),
             // What was written off left the journal by the same record.
             written_off: Vec::new(),
+            thinned: Thinned::default(),
             has_moved: false,
         }
     }
 
-    /// Whether this message, if it is for the destination at all, has still to arrive.
-    pub fn is_missing(&self, seq: Seq) -> bool {
-        (seq > self.up_to || self.holes.contains(&seq)) && !self.is_written_off(seq)
+    /// Whether this message of a group, if it is for the destination at all, has still to arrive.
+    pub fn is_missing(&self, seq: Seq, group: GroupName) -> bool {
+        let is_open = seq > self.up_to || self.holes.contains(&seq);
+        is_open && !self.is_written_off(seq) && !self.thinned.has(seq, group)
     }
 
     /// The number of the first message that has to arrive, or one before it.
@@ -71,6 +76,14 @@ impl Cursor {
     pub fn write_off(&mut self, first: Seq, last: Seq) {
         self.holes.retain(|hole| !(first..=last).contains(hole));
         self.add_written_off(first, last);
+        self.has_moved = true;
+    }
+
+    /// The messages of a group from `first` to `last` are leaving the journal; of those these did not arrive.
+    pub fn thin(&mut self, first: Seq, last: Seq, group: GroupName, lost: impl Iterator<Item = Seq>) {
+        lost.for_each(|seq| _ = self.holes.remove(&seq));
+        self.thinned.add(first, last, group);
+        self.thinned.forget_below(self.first_missing());
         self.has_moved = true;
     }
 
@@ -120,13 +133,34 @@ impl Cursor {
     }
 }
 
+/// What single groups lost of stretches of the journal, as long as it may still lie in memory.
+#[derive(Debug, Default)]
+pub struct Thinned(Vec<(Seq, Seq, GroupName)>);
+
+impl Thinned {
+    /// The messages of a group from `first` to `last` are leaving the journal.
+    pub fn add(&mut self, first: Seq, last: Seq, group: GroupName) {
+        self.0.push((first, last, group));
+    }
+
+    /// Whether the message with this number, of this group, is one of them.
+    pub fn has(&self, seq: Seq, group: GroupName) -> bool {
+        self.0.iter().any(|(first, last, name)| (first..=last).contains(&&seq) && *name == group)
+    }
+
+    /// Nothing is asked about what lies below any more.
+    pub fn forget_below(&mut self, seq: Seq) {
+        self.0.retain(|(_, last, _)| *last >= seq);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::journal::record::Cause;
 
     fn missing(cursor: &Cursor) -> Vec<Seq> {
-        (1..12).filter(|seq| cursor.is_missing(*seq)).collect()
+        (1..12).filter(|seq| cursor.is_missing(*seq, GroupName::NONE)).collect()
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The hub appends in memory and rings; the journal's own thread comes with [`Hub::begin_round`], takes the batches, puts
 //! them on flash without anybody's lock, and says so with [`Hub::committed`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
@@ -24,7 +24,7 @@ use crate::journal::stamp::{Clock, MessageId, Stamp};
 use crate::journal::state::Small;
 use crate::journal::stored::Stored;
 use crate::router::{Fact, Router, Serial};
-use crate::wire::Uid;
+use crate::wire::{GroupName, Uid};
 
 /// A right clock that moved against the monotonic one by less, in microseconds, was not set to another time.
 const STEP_MAX_US: u64 = 1_000_000;
@@ -400,6 +400,11 @@ impl Hub {
             let newest = core.log.front.newest();
             core.log.waiting.give_up(newest, wakes);
         }
+    }
+
+    /// Messages of these groups are refused from now on, and of no others.
+    pub fn set_full_groups(&self, groups: &BTreeSet<GroupName>) {
+        super::lock(&self.core).log.front.set_full_groups(groups);
     }
 
     /// The medium has no room for the batch that was taken last, or has it again.

@@ -51,6 +51,33 @@ impl Hub {
         WrittenOff { lost, records }
     }
 
+    /// The messages of a group from `first` to `last` are leaving the journal, and no others: these. As
+    /// [`Hub::write_off`].
+    pub fn thin(
+        &self,
+        first: Seq,
+        last: Seq,
+        group: GroupName,
+        messages: &[(Seq, Kind)],
+        cause: Cause,
+    ) -> WrittenOff {
+        let mut turn = self.turn(Instant::now());
+        let of_kind = |wanted: Kind| messages.iter().filter(move |(_, kind)| *kind == wanted);
+        let telemetry: Vec<_> = of_kind(Kind::Telemetry).map(|(seq, _)| *seq).collect();
+        let numbers = turn.core.central.thin(first, last, group, &telemetry, cause);
+        let mut lost = vec![Lost { destination: central::NAME.to_owned(), numbers }];
+        lost.extend(turn.core.subscribers.thin(first, last, group, messages, cause));
+        let mut records = Vec::new();
+        for (seq, _) in of_kind(Kind::Command) {
+            let (ended, commands) = turn.lose_commands(*seq..=*seq, cause, false);
+            records.extend(ended);
+            lost.push(commands);
+        }
+        lost.retain(|lost| !lost.numbers.is_empty());
+        turn.ask_for_subscribers();
+        WrittenOff { lost, records }
+    }
+
     /// Less of these groups waits than the books say, because the medium lost it; or more, because it lost what was counted
     /// as delivered before it counted as received. Gives what is to be recorded besides the books.
     pub fn book_damaged(&self, lines: &[(GroupName, i128)]) -> Vec<Record<'static>> {

@@ -156,6 +156,24 @@ impl Subscribers {
         lost
     }
 
+    /// These messages of a group, from `first` to `last`, are leaving the journal. Gives who never gets which.
+    pub(super) fn thin(
+        &mut self,
+        first: Seq,
+        last: Seq,
+        group: GroupName,
+        messages: &[(Seq, Kind)],
+        cause: Cause,
+    ) -> Vec<Lost> {
+        let mut lost = Vec::new();
+        for (name, desk) in &mut self.desks {
+            let numbers = desk.subscriber.thin(first, last, group, messages, cause);
+            lost.push(Lost { destination: name.clone(), numbers });
+            desk.bell.ring();
+        }
+        lost
+    }
+
     /// Nothing below this number is in the journal any more.
     pub(super) fn left_below(&mut self, oldest: Seq) {
         self.desks.values_mut().for_each(|desk| desk.subscriber.left_below(oldest));

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Seq;
-use super::catalog::Catalog;
+use super::catalog::{Catalog, SegmentInfo};
 use super::error::JournalError;
 use super::medium::Medium;
 use super::reader::{Query, Reader};
@@ -79,8 +79,11 @@ impl Audit {
 
     /// Whether everything that it counts is still there.
     pub fn is_valid(&self, now: &Catalog) -> bool {
-        let is_there = |number| now.segments.iter().any(|segment| segment.number() == number);
-        self.catalog.segments.iter().all(|segment| is_there(segment.number()))
+        let is_there = |counted: &SegmentInfo| {
+            let found = now.segments.iter().find(|segment| segment.number() == counted.number());
+            found.is_some_and(|segment| segment.thinned == counted.thinned)
+        };
+        self.catalog.segments.iter().all(|segment| is_there(segment))
     }
 
     /// What could not be counted because it is damaged.

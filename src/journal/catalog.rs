@@ -1,13 +1,16 @@
 //! Which segments there are, and reading the fixed parts of their files.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Seq;
-use super::index::Summary;
+use super::index::{GroupCount, Summary};
 use super::medium::{FileId, Medium, MediumError};
+use super::record::Message;
 use super::segment::{End, HEADER_LEN, Header, HeaderError, Part, TAIL_LEN, TRAILER_LEN, Trailer, name};
 use super::stamp::JournalId;
 use super::state::Small;
+use crate::wire::GroupName;
 
 /// A segment, as far as it counts.
 #[derive(Debug, Clone)]
@@ -22,6 +25,8 @@ pub struct SegmentInfo {
     pub trailer: Option<Trailer>,
     /// What is in it.
     pub summary: Summary,
+    /// Groups whose messages left the journal ahead of the others, but for audit records: see [`Self::has_lost`].
+    pub thinned: BTreeSet<GroupName>,
 }
 
 impl SegmentInfo {
@@ -33,6 +38,21 @@ impl SegmentInfo {
     /// The name of its file.
     pub fn name(&self) -> String {
         name(self.header.number)
+    }
+
+    /// The groups with messages in it that did not leave it.
+    pub fn groups(&self) -> impl Iterator<Item = &GroupCount> {
+        self.summary.groups.iter().filter(|count| !self.thinned.contains(&count.group))
+    }
+
+    /// Whether a message out of it is not there any more.
+    pub fn has_lost(&self, message: &Message<'_>) -> bool {
+        message.kind.goes_with_group() && self.thinned.contains(&message.group)
+    }
+
+    /// Bytes that a group has in it.
+    pub fn bytes_of(&self, group: GroupName) -> u64 {
+        self.groups().find(|count| count.group == group).map_or(0, |count| count.bytes)
     }
 }
 
@@ -101,6 +121,19 @@ pub fn read_header<M: Medium + ?Sized>(
         }
     }
     Ok(found)
+}
+
+/// What is known of a segment from its open file, if it was written once more since the catalog was made (see
+/// [`super::writer::Writer::reclaim`]).
+pub fn written_once_more<M: Medium + ?Sized>(
+    medium: &mut M,
+    file: FileId,
+    segment: &SegmentInfo,
+) -> Result<Option<SegmentInfo>, MediumError> {
+    let Ok(header) = Header::decode(&read(medium, file, 0, HEADER_LEN)?) else { return Ok(None) };
+    let is_other = header.number == segment.number() && header.epoch != segment.header.epoch;
+    let end = header.once_more.filter(|_| is_other).map(|once_more| once_more.end);
+    Ok(end.map(|end| SegmentInfo { header, end, trailer: None, ..segment.clone() }))
 }
 
 /// Reads a file's trailer; `None` if it is not sealed.

@@ -3,7 +3,7 @@
 //! What is appended gets its number at once and goes into a batch; the writer's thread takes batches, commits them, and
 //! says so here. The newest messages stay in memory, so that whoever keeps up reads none from the medium.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 
 use super::Seq;
@@ -12,6 +12,7 @@ use super::segment::{Batch, BatchHead};
 use super::stamp::{Clock, JournalId, Stamp};
 use super::stored::Stored;
 use super::writer::Start;
+use crate::wire::GroupName;
 
 /// What is kept of a message in memory besides its data, roughly, in bytes.
 const STORED_OVERHEAD: usize = size_of::<Stored>() + 32;
@@ -77,6 +78,8 @@ pub struct Front {
     start: Start,
     bounds: Bounds,
     takes: Takes,
+    /// Groups that have all that they may have: the sender is told, as if the journal were full.
+    full_groups: BTreeSet<GroupName>,
     next_seq: Seq,
     appended: Ticket,
     pending: VecDeque<Batch>,
@@ -98,6 +101,7 @@ impl Front {
             start,
             bounds,
             takes: Takes::Everything,
+            full_groups: BTreeSet::new(),
             next_seq: start.next_seq,
             appended: Ticket::default(),
             pending: VecDeque::new(),
@@ -115,6 +119,11 @@ impl Front {
     /// Changes what is taken from now on.
     pub fn set_takes(&mut self, takes: Takes) {
         self.takes = takes;
+    }
+
+    /// Messages of these groups are refused from now on, and of no others.
+    pub fn set_full_groups(&mut self, groups: &BTreeSet<GroupName>) {
+        self.full_groups.clone_from(groups);
     }
 
     /// Bytes of payload of all messages that were appended since the start.
@@ -153,9 +162,9 @@ impl Front {
         batch_max: usize,
     ) -> Result<Seq, Refused> {
         match self.takes {
-            Takes::Everything => {}
-            Takes::Essentials if message.via == record::Via::Local => {}
-            Takes::Essentials => return Err(Refused::Full),
+            Takes::Everything if !self.full_groups.contains(&message.group) => {}
+            Takes::Everything | Takes::Essentials if message.via == record::Via::Local => {}
+            Takes::Everything | Takes::Essentials => return Err(Refused::Full),
             Takes::Nothing => return Err(Refused::ReadOnly),
         }
         let record = Record::Message(message);

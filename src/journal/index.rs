@@ -120,11 +120,11 @@ impl IndexBuilder {
             if let Some(Record::Message(message)) = raw.decode() {
                 let (messages, bytes) = self.groups.entry(message.group).or_default();
                 *messages += 1;
-                *bytes += raw.len as u64;
+                *bytes += raw.bytes.len() as u64;
                 self.add_object(message.uid);
+                self.summary.messages += 1;
+                self.add_time(head, raw.since_us);
             }
-            self.summary.messages += 1;
-            self.add_time(head, raw.since_us);
         }
     }
 

@@ -49,4 +49,4 @@ pub enum OnFull {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

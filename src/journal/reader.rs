@@ -101,14 +101,17 @@ struct Partial {
 #[derive(Debug)]
 pub struct Reader<M> {
     medium: M,
+    /// By the epochs of their segments, as are the blocks.
     partial: BTreeMap<u64, Partial>,
     blocks: VecDeque<(u64, Arc<[Block]>)>,
+    /// What was read is not what the catalog says is there.
+    is_in_doubt: bool,
 }
 
 impl<M: Medium> Reader<M> {
     /// Over a medium of its own.
     pub fn new(medium: M) -> Self {
-        Self { medium, partial: BTreeMap::new(), blocks: VecDeque::new() }
+        Self { medium, partial: BTreeMap::new(), blocks: VecDeque::new(), is_in_doubt: false }
     }
 
     pub(super) fn medium(&mut self) -> &mut M {
@@ -117,8 +120,8 @@ impl<M: Medium> Reader<M> {
 
     /// One page of what is wanted.
     pub fn read(&mut self, catalog: &Catalog, query: &Query) -> Result<Page, JournalError> {
-        let known = |number: u64| catalog.segments.iter().any(|segment| segment.number() == number);
-        self.partial.retain(|number, _| known(*number));
+        let known = |epoch: u64| catalog.segments.iter().any(|segment| segment.header.epoch == epoch);
+        self.partial.retain(|epoch, _| known(*epoch));
         let mut page = Page::default();
         let wanted = catalog.segments.iter().filter(|segment| may_have(segment, catalog, query));
         let segments: Vec<_> = match query.order {
@@ -132,7 +135,7 @@ impl<M: Medium> Reader<M> {
                 Err(MediumError::NotFound) => continue,
                 Err(error) => return Err(error.into()),
             };
-            let full = self.read_segment(file, segment, catalog, query, &mut page);
+            let full = self.read_as_it_is(file, segment, catalog, query, &mut page);
             self.medium.close(file);
             if full? {
                 break;
@@ -152,6 +155,29 @@ impl<M: Medium> Reader<M> {
     pub fn get_by_id(&mut self, catalog: &Catalog, id: MessageId) -> Result<Option<Stored>, JournalError> {
         let Some(seq) = id.seq(catalog.journal) else { return Ok(None) };
         Ok(self.get(catalog, seq)?.filter(|stored| stored.id(catalog.journal) == id.of_message()))
+    }
+
+    /// Reads what is wanted of a segment, whether it is still as the catalog says or was written once more meanwhile.
+    fn read_as_it_is(
+        &mut self,
+        file: FileId,
+        segment: &SegmentInfo,
+        catalog: &Catalog,
+        query: &Query,
+        page: &mut Page,
+    ) -> Result<bool, MediumError> {
+        let before = (page.messages.len(), page.damaged.len(), page.bytes);
+        self.is_in_doubt = false;
+        let full = self.read_segment(file, segment, catalog, query, page)?;
+        if self.is_in_doubt
+            && let Some(now) = catalog::written_once_more(&mut self.medium, file, segment)?
+        {
+            page.messages.truncate(before.0);
+            page.damaged.truncate(before.1);
+            (page.bytes, page.next) = (before.2, None);
+            return self.read_segment(file, &now, catalog, query, page);
+        }
+        Ok(full)
     }
 
     /// Reads what is wanted of a segment; whether the page is full.
@@ -222,11 +248,17 @@ impl<M: Medium> Reader<M> {
                 Found::Batch { head, .. } => {
                     let numbered = Records::new(batch.records()).filter(Raw::is_numbered);
                     let messages = (head.first_seq..).zip(numbered);
-                    found.extend(messages.filter_map(|(seq, raw)| wanted(seq, &raw, &head, catalog, query)));
+                    let wanted = |(seq, raw)| wanted(seq, &raw, &head, catalog, query);
+                    let is_there = |stored: &Stored| !segment.has_lost(&stored.message);
+                    found.extend(messages.filter_map(wanted).filter(is_there));
                 }
-                Found::Gap { from, to } => damaged.push(damage(from, to)),
+                Found::Gap { from, to } => {
+                    self.is_in_doubt = true;
+                    damaged.push(damage(from, to));
+                }
                 Found::End { offset } => {
                     if offset < end {
+                        self.is_in_doubt = true;
                         damaged.push(damage(offset, end));
                     }
                     return Ok(());
@@ -248,10 +280,11 @@ impl<M: Medium> Reader<M> {
                 Some(uid) => self.sealed_places(file, segment, uid)?,
             };
             if let Some(places) = places {
-                self.partial.remove(&segment.number());
+                self.partial.remove(&segment.header.epoch);
                 return Ok((blocks, places));
             }
         }
+        self.is_in_doubt |= segment.trailer.is_some();
         let index = self.read_through(file, segment)?;
         let places = match &query.uid {
             None => (0..index.blocks().len()).collect(),
@@ -266,8 +299,8 @@ impl<M: Medium> Reader<M> {
         segment: &SegmentInfo,
     ) -> Result<Option<Arc<[Block]>>, MediumError> {
         let Some(trailer) = &segment.trailer else { return Ok(None) };
-        let number = segment.number();
-        if let Some((_, blocks)) = self.blocks.iter().find(|(known, _)| *known == number) {
+        let epoch = segment.header.epoch;
+        if let Some((_, blocks)) = self.blocks.iter().find(|(known, _)| *known == epoch) {
             return Ok(Some(Arc::clone(blocks)));
         }
         let bytes = catalog::read_part(&mut self.medium, file, trailer, 1)?;
@@ -276,7 +309,7 @@ impl<M: Medium> Reader<M> {
         if self.blocks.len() >= BLOCKS_KEPT {
             self.blocks.pop_front();
         }
-        self.blocks.push_back((number, Arc::clone(&blocks)));
+        self.blocks.push_back((epoch, Arc::clone(&blocks)));
         Ok(Some(blocks))
     }
 
@@ -297,7 +330,7 @@ impl<M: Medium> Reader<M> {
     /// The index of a segment, from its batches: those that were not read yet.
     fn read_through(&mut self, file: FileId, segment: &SegmentInfo) -> Result<&IndexBuilder, MediumError> {
         let fresh = || Partial { index: IndexBuilder::default(), scanned_to: DATA_START };
-        let partial = self.partial.entry(segment.number()).or_insert_with(fresh);
+        let partial = self.partial.entry(segment.header.epoch).or_insert_with(fresh);
         let end = segment.end.offset;
         let mut scanner = Scanner::new(file, segment.header.epoch, partial.scanned_to, end);
         while partial.scanned_to < end {
@@ -308,7 +341,10 @@ impl<M: Medium> Reader<M> {
                     partial.scanned_to = offset + head.total_len();
                 }
                 Found::Gap { to, .. } => partial.scanned_to = to,
-                Found::End { .. } => partial.scanned_to = end,
+                Found::End { .. } => {
+                    self.is_in_doubt = true;
+                    partial.scanned_to = end;
+                }
             }
         }
         Ok(&partial.index)
@@ -333,7 +369,7 @@ fn may_have(segment: &SegmentInfo, catalog: &Catalog, query: &Query) -> bool {
         first < query.below_us && last >= query.from_us
     });
     let in_groups =
-        query.groups.is_empty() || summary.groups.iter().any(|count| query.groups.contains(&count.group));
+        query.groups.is_empty() || segment.groups().any(|count| query.groups.contains(&count.group));
     in_numbers && in_time && in_groups
 }
 

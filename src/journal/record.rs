@@ -9,6 +9,7 @@
 //! A message is read back as it was given; its number and its id are not stored, they follow from its place.
 
 mod gone;
+mod raw;
 mod shown;
 
 use std::borrow::Cow;
@@ -20,6 +21,7 @@ use super::Seq;
 use super::codec;
 use crate::wire::{Format, GroupName, Uid};
 pub use gone::{Cause, Gone, Moment, Tried};
+pub use raw::{Raw, Records, encode_gone};
 
 /// A record with all its bytes at most. The largest payload of the protocol, its names, and what a network says fit.
 pub const RECORD_MAX: usize = 256 * 1024;
@@ -57,6 +59,11 @@ impl Kind {
             Self::Audit => "audit",
             Self::Event => "event",
         }
+    }
+
+    /// Whether it goes when its group's messages do. The chain of audit records holds whatever single groups may have.
+    pub fn goes_with_group(self) -> bool {
+        self != Self::Audit
     }
 }
 
@@ -382,6 +389,14 @@ pub enum Record<'a> {
         /// The destination's name.
         destination: String,
     },
+    /// What a segment has of this group is not there any more. What others have in it is.
+    Thinned {
+        /// The segment's number.
+        segment: u64,
+        /// The group.
+        #[serde(with = "codec::group")]
+        group: GroupName,
+    },
 }
 
 /// A key and a group, as a digest.
@@ -433,58 +448,6 @@ struct Append<'a>(&'a mut Vec<u8>);
 impl Extend<u8> for Append<'_> {
     fn extend<T: IntoIterator<Item = u8>>(&mut self, iter: T) {
         self.0.extend(iter);
-    }
-}
-
-/// One record as it lies in a batch.
-#[derive(Debug, Clone, Copy)]
-pub struct Raw<'a> {
-    /// Microseconds since the batch began.
-    pub since_us: u64,
-    /// Bytes that it takes in all.
-    pub len: usize,
-    body: &'a [u8],
-}
-
-impl<'a> Raw<'a> {
-    /// Whether it has a sequence number: told without reading it.
-    pub fn is_numbered(&self) -> bool {
-        self.body.first() == Some(&0)
-    }
-
-    /// Whose message it is, as text: told without reading it.
-    pub fn uid(&self) -> Option<&'a [u8]> {
-        let [0, len, rest @ ..] = self.body else { return None };
-        rest.get(..usize::from(*len))
-    }
-
-    /// The record; `None` if it is of a kind that this version does not know.
-    pub fn decode(&self) -> Option<Record<'a>> {
-        postcard::take_from_bytes(self.body).ok().map(|(record, _)| record)
-    }
-}
-
-/// The records of a batch, one after the other. Ends early where the bytes make no sense, which their checksum rules out.
-#[derive(Debug, Clone)]
-pub struct Records<'a>(&'a [u8]);
-
-impl<'a> Records<'a> {
-    /// Over the payload of a batch.
-    pub fn new(bytes: &'a [u8]) -> Self {
-        Self(bytes)
-    }
-}
-
-impl<'a> Iterator for Records<'a> {
-    type Item = Raw<'a>;
-
-    fn next(&mut self) -> Option<Raw<'a>> {
-        let (len, rest) = codec::take_varint(self.0)?;
-        let (bytes, rest) = rest.split_at_checked(usize::try_from(len).ok()?)?;
-        let (since_us, body) = codec::take_varint(bytes)?;
-        let len = self.0.len() - rest.len();
-        self.0 = rest;
-        Some(Raw { since_us, len, body })
     }
 }
 

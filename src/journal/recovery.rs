@@ -13,7 +13,7 @@ use super::index::IndexBuilder;
 use super::medium::{Medium, MediumError};
 use super::record::{Record, Records};
 use super::scan::{Found, Scanner};
-use super::segment::{self, Batch, BatchHead, DATA_START, End, Header, SPARE_NAME, TAIL_LEN};
+use super::segment::{self, Batch, BatchHead, DATA_START, End, Header, RECLAIM_NAME, SPARE_NAME, TAIL_LEN};
 use super::state::Small;
 
 /// What was found wrong, or out of the ordinary.
@@ -119,6 +119,7 @@ pub fn recover<M: Medium + ?Sized>(medium: &mut M) -> Result<Recovered, JournalE
         let Some(candidate) = candidates.get(number) else { continue };
         // Offset 0: whoever wrote the next one could not read this one.
         let told = next.map(|next| next.previous).filter(|end| end.number == *number && end.offset != 0);
+        let told = candidate.header.once_more.map(|once_more| once_more.end).or(told);
         read_segment(medium, candidate, told, next.is_none(), &mut recovered)?;
         next = Some(&candidate.header);
     }
@@ -134,6 +135,9 @@ fn read_headers<M: Medium + ?Sized>(
     let mut candidates = BTreeMap::new();
     for entry in attempt(|| medium.list())? {
         recovered.spare |= entry.name == SPARE_NAME;
+        if entry.name == RECLAIM_NAME {
+            recovered.superfluous.push(entry.name.clone());
+        }
         let Some(number) = segment::number(&entry.name) else { continue };
         recovered.highest = recovered.highest.max(number);
         let found = attempt(|| {
@@ -251,7 +255,8 @@ fn read_sealed<M: Medium + ?Sized>(
     }
     let Some(summary) = catalog::read_summary(medium, file, &trailer)? else { return Ok(None) };
     let file_len = candidate.file_len;
-    Ok(Some(SegmentInfo { header: header.clone(), end, file_len, trailer: Some(trailer), summary }))
+    let (header, trailer, thinned) = (header.clone(), Some(trailer), BTreeSet::new());
+    Ok(Some(SegmentInfo { header, end, file_len, trailer, summary, thinned }))
 }
 
 struct Scanned {
@@ -334,8 +339,8 @@ fn scan<M: Medium + ?Sized>(
     if summary.next_seq == 0 {
         (summary.first_seq, summary.next_seq) = (header.first_seq, header.first_seq);
     }
-    let info =
-        SegmentInfo { header: header.clone(), end, file_len: candidate.file_len, trailer: None, summary };
+    let (header, file_len, thinned) = (header.clone(), candidate.file_len, BTreeSet::new());
+    let info = SegmentInfo { header, end, file_len, trailer: None, summary, thinned };
     Ok(Scanned { info, index, damaged, torn, last, unreadable })
 }
 
@@ -409,6 +414,7 @@ fn finish<M: Medium + ?Sized>(medium: &mut M, recovered: &mut Recovered) -> Resu
     recovered.unsealed.retain(|number, _| !gone(*number));
     recovered.report.missing.retain(|number| !gone(*number));
     recovered.report.damaged.retain(|damage| !gone(damage.segment));
+    recovered.segments.iter_mut().for_each(|info| info.thinned = with_last.thinned(info.number()));
     recovered.small = small;
     Ok(())
 }

@@ -1,10 +1,11 @@
-//! What is deleted, and when: whole segments, by age and by bytes.
+//! What is deleted, and when: whole segments, or what single groups have in them, by age and by bytes.
 //!
-//! A segment goes when all its messages are older than their groups are kept. It goes early when each of its groups has
-//! more than it may have, or is out of time in it: a group's limit never takes another group's messages along, so what it
-//! has in segments that it shares stays as long as theirs. When there are too many bytes, segments
-//! that every destination has go first, oldest first; then, by policy, the oldest others are dropped, with a record of
-//! what and why, or new input is refused. Nothing goes by age while the clock is not right, nor by a time that is not.
+//! A segment goes when all its messages are older than their groups are kept. What one group has in it goes before the
+//! others' when that is out of time, or when the group has more than it may have: the segment is thinned. A group's limit
+//! never takes another group's messages along, and the concentrator's own records, which belong to no group, go with
+//! whole segments only. When there are too many bytes, segments that every destination has go first, oldest first; then,
+//! by policy, the oldest others are dropped, with a record of what and why, or new input is refused; a group's bytes are
+//! treated the same. Nothing goes by age while the clock is not right, nor by a time that is not.
 
 use std::collections::BTreeSet;
 
@@ -28,8 +29,8 @@ pub struct Limits {
     pub groups_us: Vec<(GroupName, i64)>,
     /// Bytes of records that some groups may have, in whole segments: the segment that is written to counts, and stays.
     pub groups_bytes: Vec<(GroupName, u64)>,
-    /// Segments that do not go for their age yet, see [`super::archive::Archiver::held`]. To make room they do.
-    pub held: BTreeSet<u64>,
+    /// Of which segments which groups do not go yet, see [`super::archive::Archiver::held`]. To make room they do.
+    pub held: BTreeSet<(u64, GroupName)>,
     /// What gives way when that is not enough.
     pub on_full: OnFull,
 }
@@ -65,72 +66,127 @@ impl Delivered {
     }
 }
 
+/// What a group has in a segment, and why it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Thinning {
+    /// The segment.
+    pub segment: u64,
+    /// The group.
+    pub group: GroupName,
+    /// Why.
+    pub cause: Cause,
+    /// Whether somebody still has to get something of the segment.
+    pub is_needed: bool,
+}
+
+impl Thinning {
+    fn of(segment: &SegmentInfo, group: GroupName, delivered: &Delivered, cause: Cause) -> Self {
+        let is_needed = delivered.missing(segment).is_some();
+        Self { segment: segment.number(), group, cause, is_needed }
+    }
+}
+
 /// What is to be done; see `Writer::retire`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Segments to be deleted.
     pub segments: Vec<u64>,
-    /// What is written off with them.
+    /// What single groups lose of others.
+    pub thinned: Vec<Thinning>,
+    /// What is written off with the segments.
     pub dropped: Vec<Record<'static>>,
     /// There is no more to delete, and the policy is to refuse new input.
     pub refuse: bool,
+    /// The same of these groups alone.
+    pub refused: BTreeSet<GroupName>,
 }
 
 impl Plan {
+    /// Whether nothing is to be deleted.
+    pub fn is_empty(&self) -> bool {
+        self.segments.is_empty() && self.thinned.is_empty()
+    }
+
     fn add(&mut self, segment: &SegmentInfo, delivered: &Delivered, cause: Cause) {
         self.segments.push(segment.number());
+        self.thinned.retain(|thinning| thinning.segment != segment.number());
         if let Some((from, to, count)) = delivered.missing(segment) {
             self.dropped.push(Record::Dropped { from, to, count, cause });
         }
+    }
+
+    /// Whether a group's messages in a segment go.
+    pub fn takes(&self, segment: &SegmentInfo, group: GroupName) -> bool {
+        let number = segment.number();
+        self.thinned.iter().any(|thinning| (thinning.segment, thinning.group) == (number, group))
     }
 }
 
 /// What is to be deleted now. `now_us` is the wall clock in microseconds, if it is right.
 pub fn plan(catalog: &Catalog, delivered: &Delivered, limits: &Limits, now_us: Option<i64>) -> Plan {
     let mut plan = Plan::default();
-    let Some((_current, old)) = catalog.segments.split_last() else { return plan };
+    let Some((current, old)) = catalog.segments.split_last() else { return plan };
     let mut bytes = catalog.bytes();
-    let mut shares = Shares::new(catalog, limits);
     let mut rest = Vec::new();
     for segment in old {
         let newest = newest_time(segment, catalog);
-        let is_over = move |keep_us: i64| now_us.is_some_and(|now| newest.saturating_add(keep_us) <= now);
-        if is_over(keep_us(segment, limits)) && !limits.held.contains(&segment.number()) {
+        let is_over = |keep_us: i64| now_us.is_some_and(|now| newest.saturating_add(keep_us) <= now);
+        if is_over(keep_us(segment, limits)) && !limits.holds(segment) {
             plan.add(segment, delivered, Cause::Expired);
             bytes = bytes.saturating_sub(segment.file_len);
-            shares.give_up(segment);
-        } else {
-            rest.push((segment, is_over));
+            continue;
         }
+        for group in segment.groups().map(|count| count.group) {
+            let is_held = limits.held.contains(&(segment.number(), group));
+            if is_over(limits.keep_us_of(group)) && !is_held && group != GroupName::NONE {
+                plan.thinned.push(Thinning::of(segment, group, delivered, Cause::Expired));
+            }
+        }
+        rest.push(&**segment);
     }
     let (mut had, mut needed): (Vec<_>, Vec<_>) =
-        rest.into_iter().partition(|(segment, _)| delivered.missing(segment).is_none());
+        rest.into_iter().partition(|segment| delivered.missing(segment).is_none());
+    // What lies in the archive goes before what does not yet.
+    had.sort_by_key(|segment| limits.holds(segment));
     // What is needed is dropped by that policy only.
     let may_drop = limits.on_full == OnFull::DropOldest;
-    for some in [Some(&mut had), Some(&mut needed).filter(|_| may_drop)].into_iter().flatten() {
-        some.retain(|(segment, is_over)| {
-            let gives_way = |group| shares.is_too_much(group) || is_over(limits.keep_us_of(group));
-            let goes = !limits.held.contains(&segment.number())
-                && !segment.summary.groups.is_empty()
-                && segment.summary.groups.iter().all(|count| gives_way(count.group));
-            if goes {
+    for (group, max) in &limits.groups_bytes {
+        let stays = |segment: &&SegmentInfo| !plan.takes(segment, *group);
+        let left = had.iter().chain(&needed).copied().filter(stays);
+        let mut share: u64 = left.chain([&**current]).map(|segment| segment.bytes_of(*group)).sum();
+        for segment in had.iter().chain(needed.iter().filter(|_| may_drop)) {
+            let own = segment.bytes_of(*group);
+            if share <= *max {
+                break;
+            }
+            if own > 0 && !plan.takes(segment, *group) {
+                plan.thinned.push(Thinning::of(segment, *group, delivered, Cause::Full));
+                share = share.saturating_sub(own);
+            }
+        }
+        if share > *max && !may_drop {
+            plan.refused.insert(*group);
+        }
+    }
+    for segments in [&mut had, &mut needed] {
+        segments.retain(|segment| {
+            let is_left = segment.groups().any(|count| !plan.takes(segment, count.group));
+            let has_lost_all = segment.groups().next().is_some() && !is_left;
+            if has_lost_all {
                 plan.add(segment, delivered, Cause::Full);
                 bytes = bytes.saturating_sub(segment.file_len);
-                shares.give_up(segment);
             }
-            !goes
+            !has_lost_all
         });
     }
-    // What lies in the archive goes before what does not yet.
-    had.sort_by_key(|(segment, _)| limits.held.contains(&segment.number()));
-    for (segment, _) in had {
+    for segment in had {
         if bytes <= limits.bytes_max {
             return plan;
         }
         plan.add(segment, delivered, Cause::Full);
         bytes = bytes.saturating_sub(segment.file_len);
     }
-    for (segment, _) in needed {
+    for segment in needed {
         if bytes <= limits.bytes_max {
             return plan;
         }
@@ -146,15 +202,21 @@ pub fn plan(catalog: &Catalog, delivered: &Delivered, limits: &Limits, now_us: O
 }
 
 impl Limits {
-    fn keep_us_of(&self, group: GroupName) -> i64 {
+    /// How long messages of a group are kept, in microseconds.
+    pub(super) fn keep_us_of(&self, group: GroupName) -> i64 {
         let own = self.groups_us.iter().find(|(name, _)| *name == group);
         own.map_or(self.keep_us, |(_, keep_us)| *keep_us)
+    }
+
+    /// Whether there is something in a segment that does not go yet.
+    fn holds(&self, segment: &SegmentInfo) -> bool {
+        segment.groups().any(|count| self.held.contains(&(segment.number(), count.group)))
     }
 }
 
 /// How long a segment is kept: as long as the group in it that is kept longest.
-pub(super) fn keep_us(segment: &SegmentInfo, limits: &Limits) -> i64 {
-    let groups = segment.summary.groups.iter().map(|count| limits.keep_us_of(count.group));
+fn keep_us(segment: &SegmentInfo, limits: &Limits) -> i64 {
+    let groups = segment.groups().map(|count| limits.keep_us_of(count.group));
     groups.max().unwrap_or(limits.keep_us)
 }
 
@@ -169,28 +231,4 @@ pub(super) fn newest_time(segment: &SegmentInfo, catalog: &Catalog) -> i64 {
     });
     // One without messages holds nothing but what later snapshots hold too.
     newest.max().unwrap_or(segment.header.created_us)
-}
-
-/// What the groups with a limit have, and may have.
-struct Shares(Vec<(GroupName, u64, u64)>);
-
-impl Shares {
-    fn new(catalog: &Catalog, limits: &Limits) -> Self {
-        let bytes_of = |group: GroupName| {
-            let counts = catalog.segments.iter().flat_map(|segment| &segment.summary.groups);
-            counts.filter(|count| count.group == group).map(|count| count.bytes).sum()
-        };
-        Self(limits.groups_bytes.iter().map(|(group, max)| (*group, bytes_of(*group), *max)).collect())
-    }
-
-    fn is_too_much(&self, group: GroupName) -> bool {
-        self.0.iter().any(|(name, bytes, max)| *name == group && bytes > max)
-    }
-
-    fn give_up(&mut self, segment: &SegmentInfo) {
-        for (group, bytes, _) in &mut self.0 {
-            let counts = segment.summary.groups.iter().filter(|count| count.group == *group);
-            *bytes = bytes.saturating_sub(counts.map(|count| count.bytes).sum());
-        }
-    }
 }

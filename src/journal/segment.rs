@@ -20,6 +20,11 @@
 //! the journal. So the end of a segment is known from the one behind it; of the last one it is where its batches end.
 //! Once the next one is durable a segment is sealed: the footer is written behind its end, and the file shortened.
 //!
+//! A sealed segment out of which messages of some groups are gone may be written once more without them, to give back their
+//! room (version 3, see [`super::writer::Writer::reclaim`]). Behind the checksum of its header stands where it ends itself
+//! and whose messages it is without: `u64` offset, `u32` checksum of the last batch, `u32` CRC-32C over the names of the
+//! groups, `u32` CRC-32C over the header up to there.
+//!
 //! Magic, version, and the checksum over the first 128 bytes keep their places in every version of the format, so that
 //! a damaged header is never taken for one of a newer version.
 //!
@@ -50,6 +55,8 @@ use super::stamp::{Clock, JournalId, Stamp};
 
 /// The version of the format that is written here. All before are read: version 2 has more in its snapshots.
 pub const VERSION: u32 = 2;
+/// The version of a segment that was written once more: its header says where it ends.
+pub const VERSION_RECLAIMED: u32 = 3;
 /// The first version.
 const VERSION_MIN: u32 = 1;
 /// Bytes of a header.
@@ -64,6 +71,8 @@ pub const BATCH_HEAD_LEN: usize = 56;
 pub const DATA_START: u64 = HEADER_LEN as u64;
 /// The name of a segment that is not one yet.
 pub const SPARE_NAME: &str = "spare.tmp";
+/// The name of a segment that is being written once more.
+pub const RECLAIM_NAME: &str = "reclaim.tmp";
 /// The smallest segment that makes sense.
 pub const SEGMENT_LEN_MIN: u64 = 4096;
 /// The largest segment: offsets in footers have 32 bits.
@@ -72,6 +81,9 @@ pub const SEGMENT_LEN_MAX: u64 = 1 << 30;
 const HEADER_MAGIC: [u8; 8] = *b"IOTSJRNL";
 /// Bytes of a header that its checksum covers; the checksum is behind them.
 const HEADER_CHECKED: usize = 128;
+/// Where in a header is said that it was written once more, behind the checksum, and how much without one of its own.
+const ONCE_MORE_AT: usize = HEADER_CHECKED + 4;
+const ONCE_MORE_LEN: usize = 8 + 4 + 4;
 const BATCH_MAGIC: [u8; 4] = [0xb7, 0x1e, 0x4a, 0xc9];
 const TRAILER_MAGIC: [u8; 4] = [0x5e, 0xa1, 0xed, 0x0f];
 /// Where in a batch's header its checksum is.
@@ -115,6 +127,17 @@ pub struct Header {
     pub oldest: u64,
     /// Which environment it was made in.
     pub environment: [u8; ENVIRONMENT_LEN],
+    /// That it was written once more without messages that are gone.
+    pub once_more: Option<OnceMore>,
+}
+
+/// What a segment that was written once more says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OnceMore {
+    /// Where it ends, whatever the one behind it says.
+    pub end: End,
+    /// A checksum that says without which groups' messages.
+    pub without: u32,
 }
 
 /// Why bytes are no header.
@@ -146,6 +169,12 @@ impl Header {
         bytes.extend(self.oldest.to_le_bytes());
         bytes.extend(self.environment);
         bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
+        if let Some(OnceMore { end, without }) = self.once_more {
+            bytes.extend(end.offset.to_le_bytes());
+            bytes.extend(end.crc.to_le_bytes());
+            bytes.extend(without.to_le_bytes());
+            bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
+        }
         padded(&bytes)
     }
 
@@ -157,9 +186,21 @@ impl Header {
         let intact = Fields(rest).u32() == Some(crc32c::crc32c(body));
         match header {
             header if intact && (VERSION_MIN..=VERSION).contains(&header.version) => Ok(header),
-            Self { version, .. } if intact && version > VERSION => Err(HeaderError::Newer(version)),
+            header if intact && header.version == VERSION_RECLAIMED => {
+                let once_more = Self::read_once_more(bytes, header.number).ok_or(HeaderError::Bad)?;
+                Ok(Self { once_more: Some(once_more), ..header })
+            }
+            Self { version, .. } if intact && version > VERSION_RECLAIMED => Err(HeaderError::Newer(version)),
             _ => Err(HeaderError::Bad),
         }
+    }
+
+    fn read_once_more(bytes: &[u8], number: u64) -> Option<OnceMore> {
+        let mut fields = Fields(bytes.get(ONCE_MORE_AT..)?);
+        let end = End { number, offset: fields.u64()?, crc: fields.u32()? };
+        let without = fields.u32()?;
+        let is_intact = fields.u32()? == crc32c::crc32c(bytes.get(..ONCE_MORE_AT + ONCE_MORE_LEN)?);
+        is_intact.then_some(OnceMore { end, without })
     }
 
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
@@ -190,6 +231,7 @@ impl Header {
             previous,
             oldest,
             environment,
+            once_more: None,
         })
     }
 }
@@ -398,95 +440,4 @@ fn padded<const N: usize>(bytes: &[u8]) -> [u8; N] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn header() -> Header {
-        Header {
-            version: VERSION,
-            number: 7,
-            epoch: 0x1122_3344_5566_7788,
-            journal: JournalId([9; 16]),
-            boot: 3,
-            boot_id: [4; 16],
-            first_seq: 1000,
-            created_us: -6,
-            previous: End { number: 6, offset: 5000, crc: 99 },
-            oldest: 2,
-            environment: *b"production\0\0\0\0\0\0",
-        }
-    }
-
-    fn batch_head() -> BatchHead {
-        let start = Stamp { mono_us: 5, wall_us: 1_700_000_000_000_000, clock: Clock::Synced };
-        BatchHead { len: 0, crc: 0, chain: 77, first_seq: 12, numbered: 2, records: 3, start, boot: 4 }
-    }
-
-    #[test]
-    fn layouts_come_back() {
-        assert_eq!(Header::decode(&header().encode()), Ok(header()));
-        let trailer = Trailer { end: 500, last_crc: 1, data_crc: 2, parts: [Part { len: 3, crc: 4 }; 4] };
-        assert_eq!(Trailer::decode(&trailer.encode(8), 8), Some(trailer));
-        assert_eq!(Trailer::decode(&trailer.encode(8), 9), None, "another epoch");
-        let mut bytes = Vec::new();
-        let crc = batch_head().encode(b"records", 8, 192, &mut bytes);
-        let decoded = BatchHead::decode(&bytes, 8).unwrap();
-        assert_eq!(decoded, BatchHead { len: 7, crc, ..batch_head() });
-        assert!(decoded.is_intact(&bytes, 8, 192));
-        assert!(!decoded.is_intact(&bytes, 9, 192), "another epoch");
-        assert!(!decoded.is_intact(&bytes, 8, 193), "another place");
-        assert_eq!(decoded.total_len(), bytes.len() as u64);
-    }
-
-    #[test]
-    fn every_flipped_bit_is_seen() {
-        let good = header().encode();
-        for bit in 0..(HEADER_CHECKED + 4) * 8 {
-            let mut bytes = good;
-            bytes[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(Header::decode(&bytes), Err(HeaderError::Bad), "bit {bit} of the header");
-        }
-        let mut good = Vec::new();
-        batch_head().encode(b"records", 8, 192, &mut good);
-        for bit in 0..good.len() * 8 {
-            let mut bytes = good.clone();
-            bytes[bit / 8] ^= 1 << (bit % 8);
-            let intact = BatchHead::decode(&bytes, 8).is_some_and(|head| head.is_intact(&bytes, 8, 192));
-            assert!(!intact, "bit {bit} of the batch");
-        }
-    }
-
-    #[test]
-    fn a_newer_version_is_told_by_its_number() {
-        let mut bytes = header().encode();
-        bytes[8] = 3;
-        assert_eq!(Header::decode(&bytes), Err(HeaderError::Bad), "its version alone is damaged");
-        let crc = crc32c::crc32c(&bytes[..HEADER_CHECKED]);
-        bytes[HEADER_CHECKED..HEADER_CHECKED + 4].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(Header::decode(&bytes), Err(HeaderError::Newer(3)));
-        assert_eq!(Header::decode(&bytes[..100]), Err(HeaderError::Bad));
-        assert_eq!(Header::decode(&[0; HEADER_LEN]), Err(HeaderError::Bad));
-    }
-
-    /// The bytes of format version 1: they must stay readable.
-    #[test]
-    fn the_layout_of_version_1() {
-        let first = Header { version: 1, ..header() };
-        let bytes = first.encode();
-        assert_eq!(Header::decode(&bytes), Ok(first));
-        assert_eq!(bytes[..24], *b"IOTSJRNL\x01\0\0\0\x03\0\0\0\x07\0\0\0\0\0\0\0");
-        assert_eq!(crc32c::crc32c(&bytes[..HEADER_CHECKED]), 2_005_533_694);
-        let mut batch = Vec::new();
-        batch_head().encode(b"records", 8, 192, &mut batch);
-        assert_eq!(crc32c::crc32c(&batch), 3_639_577_793);
-    }
-
-    #[test]
-    fn names_and_numbers() {
-        assert_eq!(name(12), "0000000012.seg");
-        assert_eq!(number("0000000012.seg"), Some(12));
-        for other in ["12.seg", "spare.tmp", "0000000012.seg2", "000000001x.seg", "", ".seg"] {
-            assert_eq!(number(other), None, "{other}");
-        }
-    }
-}
+mod tests;

@@ -125,6 +125,9 @@ pub struct Small {
     /// What destinations never took.
     #[serde(skip)]
     pub dead: BTreeMap<String, DeadLetters>,
+    /// Groups whose messages are gone from segments that others still have messages in.
+    #[serde(skip)]
+    thinned: BTreeMap<u64, BTreeSet<Name>>,
 }
 
 /// What a destination still has to get of what its cursor has passed.
@@ -155,6 +158,7 @@ enum Versions {
     V1(Small),
     V2(Small, More),
     V3(Small, More, Subscribers),
+    V4(Small, More, Subscribers, BTreeMap<u64, BTreeSet<Name>>),
 }
 
 /// What version 3 keeps besides.
@@ -174,11 +178,14 @@ impl Gone {
 impl Small {
     /// Its bytes, for a snapshot: in the older version if it can say it, so that an older program can take over.
     pub fn encode(&self) -> Vec<u8> {
-        let version = if self.behind.is_empty() && self.dead.is_empty() {
-            Versions::V2(self.clone(), self.more.clone())
+        let (small, more) = (self.clone(), self.more.clone());
+        let subscribers = Subscribers { behind: self.behind.clone(), dead: self.dead.clone() };
+        let version = if !self.thinned.is_empty() {
+            Versions::V4(small, more, subscribers, self.thinned.clone())
+        } else if self.behind.is_empty() && self.dead.is_empty() {
+            Versions::V2(small, more)
         } else {
-            let subscribers = Subscribers { behind: self.behind.clone(), dead: self.dead.clone() };
-            Versions::V3(self.clone(), self.more.clone(), subscribers)
+            Versions::V3(small, more, subscribers)
         };
         // Only running out of memory could fail here; an empty snapshot is not believed.
         postcard::to_stdvec(&version).unwrap_or_default()
@@ -186,12 +193,13 @@ impl Small {
 
     /// Reads a snapshot.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (mut small, more, subscribers) = match postcard::from_bytes(bytes).ok()? {
-            Versions::V1(small) => (small, More::default(), Subscribers::default()),
-            Versions::V2(small, more) => (small, more, Subscribers::default()),
-            Versions::V3(small, more, subscribers) => (small, more, subscribers),
+        let (mut small, more, subscribers, thinned) = match postcard::from_bytes(bytes).ok()? {
+            Versions::V1(small) => (small, More::default(), Subscribers::default(), BTreeMap::new()),
+            Versions::V2(small, more) => (small, more, Subscribers::default(), BTreeMap::new()),
+            Versions::V3(small, more, subscribers) => (small, more, subscribers, BTreeMap::new()),
+            Versions::V4(small, more, subscribers, thinned) => (small, more, subscribers, thinned),
         };
-        small.more = more;
+        (small.more, small.thinned) = (more, thinned);
         (small.behind, small.dead) = (subscribers.behind, subscribers.dead);
         for Drop { from, to, count, cause } in std::mem::take(&mut small.drops) {
             small.remember(Gone::of_version_1(from, to, count, cause));
@@ -270,7 +278,13 @@ impl Small {
                     oldest.map(|(key, _)| *key).and_then(|key| self.idempotency.remove(&key));
                 }
             }
-            Record::Retired { segments } => self.retired.extend(segments),
+            Record::Retired { segments } => {
+                segments.iter().for_each(|segment| _ = self.thinned.remove(segment));
+                self.retired.extend(segments);
+            }
+            Record::Thinned { segment, group } => {
+                self.thinned.entry(segment).or_default().insert(group.to_wire());
+            }
             Record::Tally { group, destination, cause, add } => {
                 *self.tallies.entry((group.to_wire(), destination, cause)).or_default() += add;
             }
@@ -380,6 +394,12 @@ impl Small {
     /// Whether this segment is deleted, or to be.
     pub fn is_retired(&self, segment: u64) -> bool {
         segment < self.retired_below || self.retired.contains(&segment)
+    }
+
+    /// Groups whose messages are gone from a segment that others still have messages in.
+    pub fn thinned(&self, segment: u64) -> BTreeSet<GroupName> {
+        let names = self.thinned.get(&segment).into_iter().flatten();
+        names.filter_map(|name| GroupName::from_wire(*name).ok()).collect()
     }
 
     /// Nothing below this segment is there: what is known of single ones can be forgotten.

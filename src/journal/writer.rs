@@ -3,12 +3,14 @@
 //! A commit is one write and one sync. If either fails, that file is never written or synced again, and the same batch
 //! goes to a new segment, whose header says that the old one ends before it. If that fails too the journal is read-only.
 
+mod reclaim;
 mod start;
 mod upkeep;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use reclaim::Reclaiming;
 pub use start::{JUMP, Settings, Start};
 
 use super::Seq;
@@ -82,6 +84,10 @@ pub struct Writer<M> {
     highest: u64,
     newest_us: i64,
     superfluous: Vec<String>,
+    /// A segment that is being written once more, how many were, and those that cannot be.
+    reclaiming: Option<Reclaiming>,
+    reclaims: u64,
+    unreclaimable: BTreeSet<u64>,
     buffer: Vec<u8>,
 }
 
@@ -280,6 +286,7 @@ impl<M: Medium> Writer<M> {
             previous: self.end,
             oldest: self.oldest().unwrap_or(number),
             environment: self.environment,
+            once_more: None,
         };
         if start.clock == Clock::Synced {
             self.small.expire(start.wall_us);
@@ -299,7 +306,8 @@ impl<M: Medium> Writer<M> {
         self.leave_current();
         let end = End { number, offset: DATA_START, crc: self.end.crc };
         let summary = Default::default();
-        let info = SegmentInfo { header, end, file_len, trailer: None, summary };
+        let thinned = BTreeSet::new();
+        let info = SegmentInfo { header, end, file_len, trailer: None, summary, thinned };
         self.current = Some(Current { file, info, index: IndexBuilder::default() });
         let places: Vec<_> =
             places.into_iter().map(|(batch, offset, crc)| (batch.clone(), offset, crc)).collect();

@@ -19,7 +19,12 @@ pub struct Object {
 impl Object {
     /// One of the access list.
     pub fn new(site: &Site, name: &str) -> Self {
-        let device = site.device(name, "Devices");
+        Self::of_group(site, name, "Devices")
+    }
+
+    /// One of the access list in this group.
+    pub fn of_group(site: &Site, name: &str, group: &str) -> Self {
+        let device = site.device(name, group);
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.connect(site.sessions()).unwrap();
         Self { name: name.to_owned(), device, token: None, socket, next: 0 }

@@ -14,6 +14,7 @@ mod damaged;
 mod faults;
 mod first_start;
 mod gone;
+mod groups;
 mod kills;
 mod ledger;
 mod load;

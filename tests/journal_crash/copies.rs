@@ -71,6 +71,7 @@ impl<'a> Archive<'a> {
     /// The segments that may go.
     fn archived(&self) -> BTreeSet<u64> {
         let held = self.archiver.held(&self.source.catalog, &Self::policy());
+        let held: BTreeSet<_> = held.into_iter().map(|(segment, _)| segment).collect();
         let all = self.source.catalog.segments.iter().map(|segment| segment.number());
         all.filter(|number| !held.contains(number)).collect()
     }

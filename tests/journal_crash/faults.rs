@@ -3,7 +3,7 @@
 use iotsocketd::journal::medium::Operation;
 
 use crate::medium::{Disk, Failure, Fault, Random, SimMedium, images};
-use crate::model::Model;
+use crate::model::{Mark, Model};
 use crate::power::{self, Count};
 use crate::subject::{self, Journal, Refusal};
 use crate::workload::{self, Step};
@@ -183,6 +183,7 @@ impl Faulty<'_> {
                     Err(Refusal::ReadOnly) => self.read_only = true,
                     Err(Refusal::Other(error)) => return Err(format!("step {at}: {error}")),
                 },
+                Step::Reclaim => journal.reclaim(),
                 Step::Restart | Step::Kill => {
                     if step == Step::Restart {
                         journal.close();
@@ -264,13 +265,16 @@ impl Faulty<'_> {
         } else if acknowledged {
             return Err(format!("what was acknowledged after a start with a failure is gone: {seq:?}"));
         }
+        // So is what was gone out of shared segments.
+        let mark = Mark { thinned: 0, ..self.model.last() };
         found.next = found.records.last().map_or(1, |(seq, _)| seq + 1);
+        while self.model.may_be_thinned(found.next, &mark) {
+            found.next += 1;
+        }
         // The small state went on from what could be read, and the report says so.
         found.received = found.next - 1;
         found.cursors = self.model.places();
-        self.model
-            .check(&self.model.last(), &found)
-            .map_err(|error| format!("once it can be read again: {error}"))?;
+        self.model.check(&mark, &found).map_err(|error| format!("once it can be read again: {error}"))?;
         self.model.settle(self.medium.ops_len(), &found);
         self.over = true;
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::subject::{Found, Record, Seq};
+use crate::subject::{Found, Record, Seq, THINNED};
 
 /// A destination of the workload.
 pub type Destination = u16;
@@ -18,6 +18,9 @@ pub struct Mark {
     pub moves: BTreeMap<Destination, usize>,
     /// The records 1 to this may have been deleted to make room.
     pub may_go: Seq,
+    /// Of one group, the records 1 to this may be gone, and those 1 to that are.
+    pub may_thin: Seq,
+    pub thinned: Seq,
 }
 
 /// All that was ever handed to the journal, in order.
@@ -37,14 +40,20 @@ impl Model {
     /// Remembers that all handed over so far is acknowledged.
     pub fn acknowledge_all(&mut self, ops: usize) {
         let moves = self.moves.iter().map(|(to, moves)| (*to, moves.len())).collect();
-        let may_go = self.last().may_go;
-        self.marks.push(Mark { ops, records: self.records.len(), moves, may_go });
+        self.marks.push(Mark { ops, records: self.records.len(), moves, ..self.last() });
     }
 
-    /// Allows that from now on the records up to a number are deleted.
-    pub fn let_go(&mut self, ops: usize, up_to: Seq) {
+    /// Allows that from now on the records up to a number are deleted, and those of one group up to another.
+    pub fn let_go(&mut self, ops: usize, up_to: Seq, thin_to: Seq) {
         let last = self.last();
-        self.marks.push(Mark { ops, may_go: up_to.max(last.may_go), ..last });
+        let (may_go, may_thin) = (up_to.max(last.may_go), thin_to.max(last.may_thin));
+        self.marks.push(Mark { ops, may_go, may_thin, ..last });
+    }
+
+    /// From now on none of one group's records up to a number is there.
+    pub fn gone(&mut self, ops: usize, thin_to: Seq) {
+        let last = self.last();
+        self.marks.push(Mark { ops, thinned: thin_to.max(last.thinned), ..last });
     }
 
     /// Takes what was found after a start for what is there: the rest was never acknowledged, its numbers are given to
@@ -74,7 +83,8 @@ impl Model {
     /// `before` says what may go, still.
     pub fn goes_on(&self, before: &Mark, found: &Found) -> Self {
         let mut model = self.clone();
-        model.marks = vec![Mark { may_go: before.may_go, ..Mark::default() }];
+        let Mark { may_go, may_thin, thinned, .. } = *before;
+        model.marks = vec![Mark { may_go, may_thin, thinned, ..Mark::default() }];
         model.settle(0, found);
         model
     }
@@ -102,15 +112,17 @@ impl Model {
             .collect()
     }
 
+    /// Whether a record is of the group that may have little, and is one of those that may be gone for it.
+    pub fn may_be_thinned(&self, seq: Seq, mark: &Mark) -> bool {
+        seq <= mark.may_thin && self.is_of_thinned_group(seq)
+    }
+
+    fn is_of_thinned_group(&self, seq: Seq) -> bool {
+        self.records.get(seq as usize - 1).is_some_and(|record| record.group.as_str() == THINNED)
+    }
+
     /// Holds what was found against what must and what may be there.
     pub fn check(&self, mark: &Mark, found: &Found) -> Result<(), String> {
-        let first = found.records.first().map_or(found.next, |(seq, _)| *seq);
-        if first > mark.may_go + 1 {
-            return Err(format!(
-                "the first record is {first}, those from {} on had to stay",
-                mark.may_go + 1
-            ));
-        }
         let there = found.next - 1;
         if there < mark.records as Seq {
             return Err(format!("{} records are acknowledged, {there} are there", mark.records));
@@ -118,21 +130,25 @@ impl Model {
         if there > self.records.len() as Seq {
             return Err(format!("{} records were sent, {there} are there", self.records.len()));
         }
-        for (expected, (seq, found)) in (first..).zip(&found.records) {
+        let first = found.records.first().map_or(found.next, |(seq, _)| *seq);
+        let mut records = found.records.iter().peekable();
+        for expected in first.min(mark.may_go + 1)..found.next {
             let sent = &self.records[expected as usize - 1];
-            if *seq != expected {
-                return Err(format!("behind record {} comes {seq}", expected - 1));
+            let Some((seq, found)) = records.next_if(|(seq, _)| *seq == expected) else {
+                if self.may_be_thinned(expected, mark) || (expected < first && expected <= mark.may_go) {
+                    continue;
+                }
+                return Err(format!("record {expected} had to stay, the next is {:?}", records.peek()));
+            };
+            if expected <= mark.thinned && self.is_of_thinned_group(expected) {
+                return Err(format!("record {seq} was gone and is there again"));
             }
             if found != sent {
                 return Err(format!("record {seq} is not what was sent: {found:?}, not {sent:?}"));
             }
         }
-        if first + found.records.len() as Seq != found.next {
-            return Err(format!(
-                "the next number is {}, of {} from {first}",
-                found.next,
-                found.records.len()
-            ));
+        if let Some((seq, _)) = records.next() {
+            return Err(format!("record {seq} is there, the next number is {}", found.next));
         }
         if found.received != there {
             return Err(format!("{} messages in the books, {there} were given numbers", found.received));

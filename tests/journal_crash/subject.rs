@@ -30,6 +30,9 @@ const SEGMENT_LEN: u64 = segment::SEGMENT_LEN_MIN;
 
 /// Bytes that all segments may have: two of them, so that some are deleted.
 const BYTES_MAX: u64 = 2 * SEGMENT_LEN;
+/// The group that may have little, and how much.
+pub const THINNED: &str = "Devices";
+const GROUP_BYTES_MAX: u64 = SEGMENT_LEN / 4;
 /// Messages that are read at once: few, so that pages begin and end everywhere.
 const PAGE: usize = 7;
 
@@ -79,7 +82,7 @@ pub fn record(seq: Seq, salt: u64, len: usize) -> Record {
     let source = salt.is_multiple_of(3).then(|| Cow::Owned(format!("partner {seq}")));
     Message {
         uid: Uid::parse(["Pump", "Valve", "Meter 3"][seq as usize % 3]).unwrap(),
-        group: GroupName::parse(["Devices", "Plant"][seq as usize % 2]).unwrap(),
+        group: GroupName::parse([THINNED, "Plant"][seq as usize % 2]).unwrap(),
         kind: Kind::ALL[seq as usize % Kind::ALL.len()],
         via: Via::Udp,
         format: Format::Binary,
@@ -191,13 +194,13 @@ impl Journal {
         }
     }
 
-    /// What has to make room now.
+    /// What has to make room now: of all, and of one group that shares every segment with the other.
     pub fn plan(&self) -> Plan {
         let limits = Limits {
             bytes_max: BYTES_MAX,
             keep_us: i64::MAX,
             groups_us: Vec::new(),
-            groups_bytes: Vec::new(),
+            groups_bytes: vec![(GroupName::parse(THINNED).unwrap(), GROUP_BYTES_MAX)],
             held: Default::default(),
             on_full: OnFull::DropOldest,
         };
@@ -209,6 +212,19 @@ impl Journal {
         let catalog = self.writer.catalog();
         let planned = catalog.segments.iter().filter(|segment| plan.segments.contains(&segment.number()));
         planned.map(|segment| segment.summary.next_seq - 1).max().unwrap_or(0)
+    }
+
+    /// The last number in the segments that a plan thins.
+    pub fn last_thinned(&self, plan: &Plan) -> Seq {
+        let catalog = self.writer.catalog();
+        let is_thinned = |number| plan.thinned.iter().any(|thinning| thinning.segment == number);
+        let planned = catalog.segments.iter().filter(|segment| is_thinned(segment.number()));
+        planned.map(|segment| segment.summary.next_seq - 1).max().unwrap_or(0)
+    }
+
+    /// Gives back the room of what went. That it fails is no reason to stop.
+    pub fn reclaim(&mut self) {
+        while self.writer.reclaim() == Ok(true) {}
     }
 
     /// Deletes what was planned.

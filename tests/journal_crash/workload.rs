@@ -15,6 +15,8 @@ pub enum Step {
     Commit,
     /// What is too much makes room.
     Retire,
+    /// The room of what single groups lost is given back.
+    Reclaim,
     /// The journal is closed and opened again.
     Restart,
     /// The process is killed: what was not committed is gone, what was written is still in the cache.
@@ -36,7 +38,8 @@ pub fn steps(seed: u64, len: usize) -> Vec<Step> {
             50..65 => Step::Move(random.below(DESTINATIONS) as Destination, random.below(4)),
             65..93 => Step::Commit,
             93..96 => Step::Retire,
-            96..98 => Step::Restart,
+            96 => Step::Reclaim,
+            97 => Step::Restart,
             _ => Step::Kill,
         });
     }
@@ -69,6 +72,7 @@ pub fn run(seed: u64, steps: Vec<Step>) -> Result<Run, String> {
                 retire(&medium, &mut journal, &mut model)
                     .map_err(|refusal| format!("step {at}: {refusal:?}"))?;
             }
+            Step::Reclaim => journal.reclaim(),
             Step::Restart | Step::Kill => {
                 if step == Step::Restart {
                     journal.close();
@@ -108,7 +112,7 @@ pub fn hand_over(journal: &mut Journal, model: &mut Model, step: &Step, salt: u6
                 moves.push(seq);
             }
         }
-        Step::Commit | Step::Retire | Step::Restart | Step::Kill => {}
+        Step::Commit | Step::Retire | Step::Reclaim | Step::Restart | Step::Kill => {}
     }
     Ok(())
 }
@@ -116,6 +120,9 @@ pub fn hand_over(journal: &mut Journal, model: &mut Model, step: &Step, salt: u6
 /// Lets go what the policy says.
 pub fn retire(medium: &SimMedium, journal: &mut Journal, model: &mut Model) -> Result<(), Refusal> {
     let plan = journal.plan();
-    model.let_go(medium.ops_len(), journal.last_of(&plan));
-    journal.retire(&plan)
+    let thinned = journal.last_thinned(&plan);
+    model.let_go(medium.ops_len(), journal.last_of(&plan), thinned);
+    journal.retire(&plan)?;
+    model.gone(medium.ops_len(), thinned);
+    Ok(())
 }

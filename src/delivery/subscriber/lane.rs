@@ -125,7 +125,12 @@ impl Lane {
 
     /// Messages from `first` to `last` are leaving the journal.
     pub(super) fn write_off(&mut self, first: Seq, last: Seq) {
-        self.messages.retain(|stored| !(first..=last).contains(&stored.seq));
+        self.retain(|stored| !(first..=last).contains(&stored.seq));
+    }
+
+    /// All others are leaving the journal.
+    pub(super) fn retain(&mut self, stays: impl FnMut(&Stored) -> bool) {
+        self.messages.retain(stays);
         self.bytes = self.messages.iter().map(|stored| stored.message.payload.len()).sum();
         if self.messages.is_empty() {
             self.since = None;

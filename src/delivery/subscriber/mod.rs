@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use super::books::Books;
 use super::breaker::{Jitter, OPEN_AFTER};
+use super::cursor::Thinned;
 use super::feed::Source;
 use super::lanes::{MESSAGE_DELAY_MAX, RETRY_AFTER_MAX};
 use crate::journal::Seq;
@@ -138,6 +139,8 @@ pub struct Subscriber {
     again: Ranges,
     /// What left the journal ahead of its turn and may still lie in memory.
     written_off: Ranges,
+    /// The same of single groups.
+    thinned: Thinned,
     /// What the main way did not send yet is left behind: it is no longer new.
     skips: bool,
     last_way: Way,
@@ -190,6 +193,7 @@ impl Subscriber {
             backlog: behind.backlog,
             again: behind.again,
             written_off: Ranges::default(),
+            thinned: Thinned::default(),
             last_way: Way::Behind,
             in_flight: None,
             next_ticket: u64::from(number) << 32,
@@ -297,7 +301,7 @@ impl Subscriber {
             },
         };
         let is_failing = self.failures > 0;
-        let Self { settings, written_off, main, behind, .. } = self;
+        let Self { settings, written_off, thinned, main, behind, .. } = self;
         let lane = if way == Way::Main { main } else { behind };
         if let Some(until) = lane.not_before.filter(|until| moment.now < *until) {
             return Look::WaitUntil(until);
@@ -317,7 +321,11 @@ impl Subscriber {
             Source { end, ..source },
             settings.batch_now(),
             moment.now,
-            |stored| settings.filter.takes(&stored.message) && !written_off.contains(stored.seq),
+            |stored| {
+                let message = &stored.message;
+                let is_thinned = message.kind.goes_with_group() && thinned.has(stored.seq, message.group);
+                settings.filter.takes(message) && !is_thinned && !written_off.contains(stored.seq)
+            },
             |stored| {
                 let was_tried = is_failing || limit.is_some_and(|limit| stored.seq <= limit);
                 let is_old = settings.give_up.is_some_and(|most| moment.age(stored) > most);

@@ -1,6 +1,6 @@
 //! What a subscriber's place is on flash, what of it is recorded, and what is asked of the medium.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::lane::Way;
 use super::{Counters, Filter, LastFailure, Subscriber};
@@ -108,7 +108,9 @@ impl Subscriber {
     /// Whether it still has to get this message.
     pub fn lacks(&self, seq: Seq, group: GroupName, kind: Kind) -> bool {
         let is_missing = seq > self.up_to || self.backlog.contains(seq);
-        is_missing && self.settings.filter.takes_of(group, kind) && !self.written_off.contains(seq)
+        let has_left =
+            self.written_off.contains(seq) || self.thinned.has(seq, group) && kind.goes_with_group();
+        is_missing && self.settings.filter.takes_of(group, kind) && !has_left
     }
 
     /// The messages from `first` to `last` are leaving the journal: these. What it lacks of them goes to the books under
@@ -140,11 +142,41 @@ impl Subscriber {
             self.main.go_to(self.up_to.saturating_add(1));
         }
         (self.has_moved, self.behind_moved) = (true, true);
-        // What was counted of it before it went is not known.
+        self.count_again();
+        lost
+    }
+
+    /// The messages of a group from `first` to `last` are leaving the journal, and no others: these. What it lacks of
+    /// them goes to the books under this cause, and is given back.
+    pub fn thin(
+        &mut self,
+        first: Seq,
+        last: Seq,
+        group: GroupName,
+        messages: &[(Seq, Kind)],
+        cause: Cause,
+    ) -> Vec<(Seq, GroupName)> {
+        let lacking = messages.iter().filter(|(seq, kind)| self.lacks(*seq, group, *kind));
+        let lost: Vec<_> = lacking.map(|(seq, _)| (*seq, group)).collect();
+        lost.iter().for_each(|(_, group)| self.books.settle(*group, cause));
+        self.thinned.add(first, last, group);
+        let gone: BTreeSet<Seq> = messages.iter().map(|(seq, _)| *seq).collect();
+        if let Some(call) = &mut self.in_flight {
+            call.messages.retain(|(seq, _)| !gone.contains(seq));
+        }
+        self.main.retain(|stored| !gone.contains(&stored.seq));
+        self.behind.retain(|stored| !gone.contains(&stored.seq));
+        self.thinned.forget_below(self.place_before(Seq::MAX).up_to.saturating_add(1));
+        (self.has_moved, self.behind_moved) = (true, true);
+        self.count_again();
+        lost
+    }
+
+    /// What was counted of it before something went is not known.
+    fn count_again(&mut self) {
         if self.counting.is_some() {
             self.begin_count();
         }
-        lost
     }
 
     /// How far it is, by what is before `end`: it lacks nothing up to there.

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use super::manifest::{FORMAT, Manifest, day_of, hex, stem};
 use super::part::{Checking, Pages, Writing};
 use super::{ArchiveError, Archived, Policy, next};
-use crate::journal::catalog::Catalog;
+use crate::journal::catalog::{Catalog, SegmentInfo};
 use crate::journal::medium::{FileEntry, Medium, MediumError};
 use crate::journal::reader::Reader;
 use crate::journal::retention::Limits;
@@ -82,10 +83,15 @@ impl<T: Medium> Archiver<T> {
         Ok(Self { medium, journal, archived, work: None })
     }
 
-    /// Segments that may not be deleted for their age yet: what is to be archived of them is not. For [`Limits::held`].
-    pub fn held(&self, catalog: &Catalog, policy: &Policy) -> BTreeSet<u64> {
-        let missing = catalog.segments.iter().filter(|segment| !self.archived.has_all(segment, policy));
-        missing.map(|segment| segment.number()).collect()
+    /// Of which segments which groups may not go for their age yet: what is to be archived of them is not. For
+    /// [`Limits::held`].
+    pub fn held(&self, catalog: &Catalog, policy: &Policy) -> BTreeSet<(u64, GroupName)> {
+        let segments = catalog.segments.iter();
+        let missing = |segment: &Arc<SegmentInfo>| {
+            let number = segment.number();
+            self.archived.missing(segment, policy).map(move |group| (number, group)).collect::<Vec<_>>()
+        };
+        segments.flat_map(missing).collect()
     }
 
     /// Does a slice of what is to be done: some hundred messages, or a flush or two. After an error the file in the

@@ -27,7 +27,7 @@ use super::Seq;
 use super::catalog::{Catalog, SegmentInfo};
 use super::error::JournalError;
 use super::medium::MediumError;
-use super::retention::{Limits, keep_us, newest_time};
+use super::retention::{Limits, newest_time};
 use super::stamp::Stamp;
 use super::stored::shown_time;
 use crate::wire::GroupName;
@@ -109,14 +109,15 @@ impl Archived {
         self.0.contains_key(&(segment, group, day))
     }
 
-    /// Whether every message of the segment that is to be archived is.
-    fn has_all(&self, segment: &SegmentInfo, policy: &Policy) -> bool {
+    /// The groups of a segment with messages that are to be archived and are not.
+    fn missing(&self, segment: &SegmentInfo, policy: &Policy) -> impl Iterator<Item = GroupName> {
         let number = segment.number();
-        let mut wanted = segment.summary.groups.iter().filter(|count| policy.takes(count.group));
-        wanted.all(|count| {
+        let wanted = segment.groups().filter(|count| policy.takes(count.group));
+        let missing = wanted.filter(move |count| {
             let days = self.0.range((number, count.group, i64::MIN)..=(number, count.group, i64::MAX));
-            days.map(|(_, messages)| messages).sum::<u64>() == count.messages
-        })
+            days.map(|(_, messages)| messages).sum::<u64>() != count.messages
+        });
+        missing.map(|count| count.group)
     }
 
     fn forget_all_but(&mut self, catalog: &Catalog) {
@@ -141,23 +142,43 @@ struct Source {
     below: Seq,
 }
 
-/// Segments whose turn it is: their time is over, or they are the next to make room. Those of a day together, unless
-/// messages are kept for less than two days, so that there are few files.
-fn due<'a>(
-    catalog: &'a Catalog,
-    limits: &'a Limits,
+/// Segments with the groups in them whose turn it is: their time is over, or they are the next to make room, for all or
+/// for their group. Those of a day together, unless messages are kept for less than two days, so that there are few files.
+fn due(
+    catalog: &Catalog,
+    limits: &Limits,
+    policy: &Policy,
+    archived: &Archived,
     now_us: i64,
-) -> impl Iterator<Item = &'a Arc<SegmentInfo>> {
+) -> Vec<(Arc<SegmentInfo>, GroupName)> {
     let old = catalog.segments.split_last().map_or(&[][..], |(_current, old)| old);
+    let today = now_us - now_us.rem_euclid(DAY_US);
     let mut bytes = catalog.bytes();
-    old.iter().filter(move |segment| {
-        let is_next_to_go = bytes > limits.bytes_max / 4 * 3;
+    let share = |(group, max): &(GroupName, u64)| {
+        let shares = catalog.segments.iter().map(|segment| segment.bytes_of(*group));
+        (*group, (shares.sum::<u64>(), *max))
+    };
+    let mut shares: BTreeMap<_, _> = limits.groups_bytes.iter().map(share).collect();
+    let is_near = |bytes: u64, max: u64| bytes > max / 4 * 3;
+    let mut due = Vec::new();
+    for segment in old {
+        let is_next_to_go = is_near(bytes, limits.bytes_max);
         bytes = bytes.saturating_sub(segment.file_len);
-        let keep_us = keep_us(segment, limits);
-        let today = now_us - now_us.rem_euclid(DAY_US);
-        let until = if keep_us >= 2 * DAY_US { today } else { now_us };
-        is_next_to_go || newest_time(segment, catalog).saturating_add(keep_us) <= until
-    })
+        let newest = newest_time(segment, catalog);
+        let mut is_due = |group: &GroupName| {
+            let is_next_of_group = shares.get_mut(group).is_some_and(|(share, max)| {
+                let is_near = is_near(*share, *max);
+                *share = share.saturating_sub(segment.bytes_of(*group));
+                is_near
+            });
+            let keep_us = limits.keep_us_of(*group);
+            let until = if keep_us >= 2 * DAY_US { today } else { now_us };
+            is_next_to_go || is_next_of_group || newest.saturating_add(keep_us) <= until
+        };
+        let groups = archived.missing(segment, policy).filter(&mut is_due);
+        due.extend(groups.map(|group| (Arc::clone(segment), group)));
+    }
+    due
 }
 
 /// The first file that is to be made, by day and group.
@@ -169,21 +190,14 @@ fn next(
     now_us: i64,
 ) -> Option<Wanted> {
     let mut wanted: Option<Wanted> = None;
-    for segment in due(catalog, limits, now_us).filter(|segment| !archived.has_all(segment, policy)) {
+    for (segment, group) in due(catalog, limits, policy, archived, now_us) {
         let (number, summary) = (segment.number(), &segment.summary);
         let source = Source { segment: number, from: summary.first_seq, below: summary.next_seq };
-        for day in days(segment, catalog) {
-            for group in summary.groups.iter().map(|count| count.group) {
-                if !policy.takes(group) || archived.has(number, group, day) {
-                    continue;
-                }
-                match &mut wanted {
-                    Some(wanted) if (wanted.day, wanted.group) == (day, group) => {
-                        wanted.segments.push(source)
-                    }
-                    Some(wanted) if (wanted.day, wanted.group) < (day, group) => {}
-                    _ => wanted = Some(Wanted { day, group, segments: vec![source] }),
-                }
+        for day in days(&segment, catalog).into_iter().filter(|day| !archived.has(number, group, *day)) {
+            match &mut wanted {
+                Some(wanted) if (wanted.day, wanted.group) == (day, group) => wanted.segments.push(source),
+                Some(wanted) if (wanted.day, wanted.group) < (day, group) => {}
+                _ => wanted = Some(Wanted { day, group, segments: vec![source] }),
             }
         }
     }

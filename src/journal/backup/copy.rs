@@ -6,7 +6,7 @@ use std::fmt;
 use ring::digest::{Context, SHA256};
 
 use super::{BackupError, CHUNK, Contents, END, MAGIC, OTHER, Other, SEGMENT, VERSION};
-use crate::journal::catalog::{Catalog, SegmentInfo, tail_block};
+use crate::journal::catalog::{self, Catalog, SegmentInfo, tail_block};
 use crate::journal::medium::{FileId, Medium, MediumError};
 use crate::journal::segment::HEADER_LEN;
 
@@ -45,7 +45,7 @@ impl<S: Medium> Copy<S> {
     /// Begins a copy of what the catalog has, and of these other files. Everything is opened now, so that segments that
     /// are deleted while it lasts are in it all the same.
     ///
-    /// [`BackupError::Changed`] if one is gone already: there is a newer catalog then.
+    /// [`BackupError::Changed`] if one is gone already, or another than it was: there is a newer catalog then.
     pub fn begin(source: S, catalog: &Catalog, others: &[Other]) -> Result<Self, BackupError> {
         let contents = Contents {
             segments: catalog.segments.len() as u64,
@@ -66,6 +66,9 @@ impl<S: Medium> Copy<S> {
                 error => BackupError::Medium(error),
             })?;
             copy.open.push(file);
+            if catalog::written_once_more(&mut copy.source, file, segment)?.is_some() {
+                return Err(BackupError::Changed);
+            }
             copy.put_segment(file, segment)?;
         }
         copy.pieces.push_back(Piece::End);

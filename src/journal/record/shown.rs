@@ -36,6 +36,7 @@ impl fmt::Debug for Record<'_> {
                 write!(f, "DeadSettled({destination:?}, {from}..={to})")
             }
             Self::Forgotten { destination } => write!(f, "Forgotten({destination:?})"),
+            Self::Thinned { segment, group } => write!(f, "Thinned({segment}, {group:?})"),
             Self::Tally { group, destination, cause, add } => {
                 write!(f, "Tally({group:?}, {destination:?}, {cause:?}, {add})")
             }

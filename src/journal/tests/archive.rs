@@ -1,6 +1,6 @@
 //! What leaves the journal is in the archive first, all of it and once, wherever it is interrupted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 
 use super::rig::stamp;
@@ -129,7 +129,8 @@ fn a_file_a_day_and_group_with_every_message_once() {
     let folder = Memory::default();
     let mut work = Work::open(&rig, &folder, &everything(), 100).unwrap();
     let held = work.archiver.held(&work.catalog, &work.policy);
-    assert_eq!(held.len(), work.catalog.segments.len(), "none of it is archived");
+    let segments: BTreeSet<_> = held.iter().map(|(segment, _)| *segment).collect();
+    assert_eq!(segments.len(), work.catalog.segments.len(), "none of it is archived");
     let files = work.run().unwrap();
     let name = |day: &str, group: &str| format!("2023-11-{day}.{group}.ndjson.gz");
     let days = ["14", "15", "16", "17"];
@@ -141,7 +142,8 @@ fn a_file_a_day_and_group_with_every_message_once() {
     assert_eq!(found[&1], format!("{FIRST_DAY}.Sta-2ftions.ndjson.gz"));
     // Now they may go, and only the newest may not.
     let held = work.archiver.held(&work.catalog, &work.policy);
-    assert_eq!(held, [work.catalog.segments.last().unwrap().number()].into());
+    let newest = work.catalog.segments.last().unwrap().number();
+    assert!(!held.is_empty() && held.iter().all(|(segment, _)| *segment == newest), "{held:?}");
     let limits = Limits { held, ..limits() };
     let delivered = Delivered::of(rig.writer.small().cursors.values());
     let plan = plan(&work.catalog, &delivered, &limits, Some(work.now_us));
@@ -304,7 +306,8 @@ fn a_segment_is_held_until_all_of_it_is_archived() {
     let (mut checked, mut there) = (0, BTreeMap::new());
     loop {
         let held = work.archiver.held(&work.catalog, &work.policy);
-        for segment in work.catalog.segments.iter().filter(|segment| !held.contains(&segment.number())) {
+        let is_held = |number: u64| held.iter().any(|(segment, _)| *segment == number);
+        for segment in work.catalog.segments.iter().filter(|segment| !is_held(segment.number())) {
             let summary = &segment.summary;
             let missing = (summary.first_seq..summary.next_seq).find(|seq| !there.contains_key(seq));
             assert_eq!(missing, None, "segment {} may go", segment.number());

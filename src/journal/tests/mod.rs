@@ -9,12 +9,13 @@ mod reading;
 mod recovery;
 mod retention;
 mod rig;
+mod thinning;
 mod tracing;
 
 use super::record::{Kind, Message, State, Via};
 use crate::wire::{Format, GroupName, Uid};
 pub use memory::Memory;
-pub use rig::Rig;
+pub use rig::{Rig, stamp};
 
 /// Telemetry to be delivered.
 pub fn message<'a>(uid: &str, group: &str, payload: &'a [u8]) -> Message<'a> {

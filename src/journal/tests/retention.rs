@@ -9,9 +9,9 @@ use crate::journal::stamp::{Clock, Stamp};
 use crate::journal::writer::Settings;
 use crate::wire::GroupName;
 
-const DAY: u64 = 86_400_000_000;
+pub(super) const DAY: u64 = 86_400_000_000;
 
-fn limits(bytes_max: u64) -> Limits {
+pub(super) fn limits(bytes_max: u64) -> Limits {
     Limits {
         bytes_max,
         keep_us: 10 * DAY as i64,
@@ -34,13 +34,13 @@ fn world(up_to: u64, holes: &[u64]) -> Rig {
     rig
 }
 
-fn cursor(rig: &mut Rig, up_to: u64, holes: &[u64]) {
+pub(super) fn cursor(rig: &mut Rig, up_to: u64, holes: &[u64]) {
     let record = Record::Cursor { destination: "central".into(), up_to, holes: holes.to_vec() };
     rig.front.note(&record, stamp(rig.now_us)).unwrap();
     rig.commit().unwrap();
 }
 
-fn plan_of(rig: &Rig, limits: &Limits, now_us: Option<u64>) -> Plan {
+pub(super) fn plan_of(rig: &Rig, limits: &Limits, now_us: Option<u64>) -> Plan {
     let now_us = now_us.map(|now_us| stamp(now_us).wall_us);
     plan(&rig.writer.catalog(), &Delivered::of(rig.writer.small().cursors.values()), limits, now_us)
 }
@@ -127,68 +127,9 @@ fn by_policy_the_oldest_is_dropped_or_new_input_refused() {
     let plan = plan_of(&rig, &limits, None);
     let count = first.messages;
     let dropped = Record::Dropped { from: 1, to: first.next_seq - 1, count, cause: Cause::Full };
-    assert_eq!(plan, Plan { segments: vec![1], dropped: vec![dropped], refuse: false });
+    assert_eq!(plan, Plan { segments: vec![1], dropped: vec![dropped], ..Plan::default() });
     limits.on_full = OnFull::RefuseNew;
     assert_eq!(plan_of(&rig, &limits, None), Plan { refuse: true, ..Plan::default() });
-}
-
-/// One group with a limit that sends a lot, one without that sends a little in the first and the last days.
-#[test]
-fn a_group_that_has_too_much_gives_way_and_takes_nobody_along() {
-    let medium = Memory::default();
-    let mut rig = Rig::open(&medium);
-    for day in 0..10 {
-        rig.now_us = day * DAY;
-        for round in 0..40 {
-            let quiet = (day == 0 || day == 9) && round % 8 == 0;
-            let group = if quiet { "quiet" } else { "loud" };
-            let payload = format!("message {:04}", rig.front.next_seq());
-            rig.front.append(message("a", group, payload.as_bytes()), stamp(rig.now_us)).unwrap();
-            if rig.commit().unwrap().turned {
-                rig.writer.upkeep().unwrap();
-            }
-        }
-    }
-    cursor(&mut rig, 0, &[]);
-    let loud = GroupName::parse("loud").unwrap();
-    let bytes_of = |rig: &Rig| {
-        let segments = rig.writer.catalog().segments;
-        let groups = segments.iter().flat_map(|segment| segment.summary.groups.clone());
-        groups.filter(|count| count.group == loud).map(|count| count.bytes).sum::<u64>()
-    };
-    let all = bytes_of(&rig);
-    let mut limits = limits(u64::MAX);
-    limits.groups_bytes = vec![(loud, all / 2)];
-    let is_shared = |number: &u64| {
-        let segments = rig.writer.catalog().segments;
-        segments.iter().any(|segment| segment.number() == *number && segment.summary.groups.len() > 1)
-    };
-    let plan = plan_of(&rig, &limits, None);
-    assert!(plan.segments.len() > 1 && !plan.segments.iter().any(is_shared), "{plan:?}");
-    let dropped: u64 = plan
-        .dropped
-        .iter()
-        .map(|record| match record {
-            Record::Dropped { count, cause: Cause::Full, .. } => *count,
-            other => panic!("{other:?}"),
-        })
-        .sum();
-    let before = rig.stored().len() as u64;
-    // New input of others is not refused for it, and what is needed is not dropped by that policy.
-    limits.on_full = OnFull::RefuseNew;
-    assert_eq!(plan_of(&rig, &limits, None), Plan::default());
-    limits.on_full = OnFull::DropOldest;
-    // Once the others' time is over, what they share goes, too.
-    limits.groups_us = vec![(GroupName::parse("quiet").unwrap(), DAY as i64)];
-    let later = plan_of(&rig, &limits, Some(5 * DAY));
-    assert_eq!(
-        later.segments.first(),
-        rig.writer.catalog().segments.first().map(|first| first.number()).as_ref()
-    );
-    rig.writer.retire(stamp(rig.now_us), &plan).unwrap();
-    assert!(bytes_of(&rig) <= all / 2);
-    assert_eq!(rig.stored().len() as u64, before - dropped);
-    assert_eq!(plan_of(&rig, &limits, None), Plan::default(), "enough");
 }
 
 #[test]

@@ -108,6 +108,9 @@ impl<M: Medium> Writer<M> {
             highest: found.highest,
             newest_us: found.newest_us,
             superfluous: found.superfluous,
+            reclaiming: None,
+            reclaims: 0,
+            unreclaimable: damaged.iter().copied().collect(),
             buffer: Vec::new(),
         };
         let behind_carry = writer.carry.as_ref().map_or(next_seq, behind);

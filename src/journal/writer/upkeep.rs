@@ -8,7 +8,7 @@ use crate::journal::error::JournalError;
 use crate::journal::index::IndexBuilder;
 use crate::journal::medium::{FileId, Medium, MediumError};
 use crate::journal::record::Record;
-use crate::journal::retention::Plan;
+use crate::journal::retention::{Plan, Thinning};
 use crate::journal::segment::{self, TAIL_LEN};
 use crate::journal::stamp::Stamp;
 
@@ -40,18 +40,30 @@ impl<M: Medium> Writer<M> {
     }
 
     /// Does what was planned: writes off what goes undelivered, then deletes. Interrupted anywhere, the next start goes
-    /// on with it.
+    /// on with it. Of a segment that is thinned nobody reads what is gone from now on; its bytes are given back by
+    /// and by, see [`Self::reclaim`].
     pub fn retire(&mut self, now: Stamp, plan: &Plan) -> Result<(), JournalError> {
         let current = self.current.as_ref().map(|current| current.info.number());
         let known = |number: &u64| self.segments.iter().any(|segment| segment.number() == *number);
         let numbers: Vec<_> = plan.segments.iter().copied().filter(known).collect();
-        if numbers.is_empty() || numbers.contains(&current.unwrap_or(0)) {
+        let thinned: Vec<_> = plan.thinned.iter().filter(|thinning| known(&thinning.segment)).collect();
+        if numbers.is_empty() && thinned.is_empty() || numbers.contains(&current.unwrap_or(0)) {
             return Ok(());
         }
         let mut records = plan.dropped.clone();
-        records.push(Record::Retired { segments: numbers.clone() });
+        for Thinning { segment, group, .. } in &thinned {
+            records.push(Record::Thinned { segment: *segment, group: *group });
+        }
+        if !numbers.is_empty() {
+            records.push(Record::Retired { segments: numbers.clone() });
+        }
         // First the record, so that files that are left are no surprise, then the files.
         self.note(now, &records)?;
+        for Thinning { segment: number, group, .. } in thinned {
+            if let Some(segment) = self.segments.iter_mut().find(|segment| segment.number() == *number) {
+                Arc::make_mut(segment).thinned.insert(*group);
+            }
+        }
         self.segments.retain(|segment| !numbers.contains(&segment.number()));
         self.unsealed.retain(|number, _| !numbers.contains(number));
         let oldest = self.oldest().unwrap_or(0);

@@ -13,13 +13,15 @@ use std::time::Duration;
 use super::Shared;
 use crate::hub::lock;
 use crate::journal::Seq;
-use crate::journal::archive::{Archiver, Policy, Step};
+use crate::journal::archive::{Policy, Step};
 use crate::journal::catalog::Catalog;
 use crate::journal::reader::Reader;
+use crate::journal::retention::{Limits, Plan};
 use crate::logfmt::Quoted;
 use crate::service::archive::{self, with_cause};
 use crate::service::config::Config;
 use crate::service::disk::Disk;
+use crate::wire::GroupName;
 
 /// How often it is looked whether there is something to archive, and before what failed is tried again.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
@@ -28,8 +30,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Archive {
     wanted: Mutex<Wanted>,
-    /// Segments of which everything that is to be archived is.
-    whole: Mutex<BTreeSet<u64>>,
+    /// Of which segments which groups are whole in the archive.
+    whole: Mutex<BTreeSet<(u64, GroupName)>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,16 +66,13 @@ impl Archive {
         }
     }
 
-    /// How many messages of these segments are to be archived and are not, and their first and last number.
-    pub fn missing(&self, catalog: &Catalog, going: &[u64], held: &BTreeSet<u64>) -> Option<(u64, Seq, Seq)> {
-        let policy = lock(&self.wanted).policy.clone();
-        let segments = catalog
-            .segments
-            .iter()
-            .filter(|segment| going.contains(&segment.number()) && held.contains(&segment.number()));
+    /// How many messages that go by this plan are to be archived and are not, and their first and last number.
+    pub fn missing(&self, catalog: &Catalog, plan: &Plan, limits: &Limits) -> Option<(u64, Seq, Seq)> {
         let mut missing: Option<(u64, Seq, Seq)> = None;
-        for segment in segments {
-            let counts = segment.summary.groups.iter().filter(|count| policy.takes(count.group));
+        for segment in &catalog.segments {
+            let goes = |group| plan.segments.contains(&segment.number()) || plan.takes(segment, group);
+            let is_held = |group| limits.held.contains(&(segment.number(), group));
+            let counts = segment.groups().filter(|count| is_held(count.group) && goes(count.group));
             let count: u64 = counts.map(|count| count.messages).sum();
             let (first, last) = (segment.summary.first_seq, segment.summary.next_seq.saturating_sub(1));
             let (before, from, to) = missing.unwrap_or((0, first, last));
@@ -84,19 +83,20 @@ impl Archive {
         missing
     }
 
-    /// Segments that may not be deleted for their age yet.
-    pub fn held(&self, catalog: &Catalog) -> BTreeSet<u64> {
-        if lock(&self.wanted).is_nothing() {
-            return BTreeSet::new();
-        }
+    /// Of which segments which groups may not go for their age yet.
+    pub fn held(&self, catalog: &Catalog) -> BTreeSet<(u64, GroupName)> {
+        let policy = lock(&self.wanted).policy.clone();
         let whole = lock(&self.whole);
-        catalog
-            .segments
-            .iter()
-            .map(|segment| segment.number())
-            .filter(|number| !whole.contains(number))
-            .collect()
+        archived_groups(catalog, &policy).filter(|pair| !whole.contains(pair)).collect()
     }
+}
+
+/// The groups of each segment with messages that are to be archived.
+fn archived_groups(catalog: &Catalog, policy: &Policy) -> impl Iterator<Item = (u64, GroupName)> {
+    catalog.segments.iter().flat_map(|segment| {
+        let taken = segment.groups().filter(|count| policy.takes(count.group));
+        taken.map(|count| (segment.number(), count.group))
+    })
 }
 
 /// The thread. Ends, at the next slice, when this is dropped.
@@ -151,7 +151,9 @@ fn archive_all(shared: &Shared, wanted: &Wanted, stopped: &Receiver<()>) -> Resu
     let mut reader = Reader::new(Disk::new(&shared.folder));
     loop {
         let catalog = shared.newest.get().catalog.clone();
-        publish(shared, &archiver, &catalog, &wanted.policy);
+        let held = archiver.held(&catalog, &wanted.policy);
+        let whole = archived_groups(&catalog, &wanted.policy).filter(|pair| !held.contains(pair));
+        *lock(&shared.archive.whole) = whole.collect();
         let limits = lock(&shared.limits).clone();
         let now_us = shared.clock.right_us();
         let step = archiver.step(&mut reader, &catalog, &limits, &wanted.policy, now_us, &archive::line);
@@ -166,11 +168,4 @@ fn archive_all(shared: &Shared, wanted: &Wanted, stopped: &Receiver<()>) -> Resu
             return Ok(());
         }
     }
-}
-
-/// Says which segments are whole in the archive.
-fn publish(shared: &Shared, archiver: &Archiver<Disk>, catalog: &Catalog, policy: &Policy) {
-    let held = archiver.held(catalog, policy);
-    let all = catalog.segments.iter().map(|segment| segment.number());
-    *lock(&shared.archive.whole) = all.filter(|number| !held.contains(number)).collect();
 }

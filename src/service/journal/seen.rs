@@ -27,6 +27,8 @@ pub struct Seen {
     pub gone: Vec<Gone>,
     /// Where the chain of audit records is.
     pub audit: Link,
+    /// Segments before which others were deleted out of the middle.
+    pub behind_holes: Vec<u64>,
 }
 
 impl Seen {
@@ -38,7 +40,13 @@ impl Seen {
     /// As of this moment.
     pub fn as_of(small: &Small, catalog: Catalog) -> Self {
         let (cursors, finished) = (small.cursors.clone(), small.finished.clone());
-        Self { catalog, cursors, finished, gone: small.gone().to_vec(), audit: small.audit() }
+        let behind_holes = catalog.segments.windows(2).filter_map(|pair| {
+            let [before, after] = pair else { return None };
+            let previous = after.header.previous.number;
+            (previous != before.number() && small.is_retired(previous)).then_some(after.number())
+        });
+        let behind_holes = behind_holes.collect();
+        Self { catalog, cursors, finished, gone: small.gone().to_vec(), audit: small.audit(), behind_holes }
     }
 }
 

@@ -17,8 +17,8 @@ use crate::journal::error::JournalError;
 use crate::journal::front::Takes;
 use crate::journal::medium::Medium as _;
 use crate::journal::reader::{Query, Reader};
-use crate::journal::record::{Gone, Kind, Moment, Record};
-use crate::journal::retention::{Delivered, Limits, Plan, plan};
+use crate::journal::record::{Cause, Gone, Kind, Moment, Record};
+use crate::journal::retention::{Delivered, Limits, Plan, Thinning, plan};
 use crate::journal::writer::Writer;
 use crate::logfmt::Quoted;
 use crate::service::disk::Disk;
@@ -45,6 +45,10 @@ struct Thread {
     is_medium_short: bool,
     /// The policy is to refuse what is new, and there is no room for it.
     refuses: bool,
+    /// The same of some groups.
+    has_full_group: bool,
+    /// Thinned segments hold room that can be given back.
+    reclaims: bool,
     /// What is gone and could not be recorded yet.
     written_off: Vec<Record<'static>>,
     /// The same, to be told once it is.
@@ -63,6 +67,8 @@ pub fn start(writer: Writer<Disk>, hub: Arc<Hub>, shared: Arc<Shared>) -> Result
         is_medium_full: false,
         is_medium_short: false,
         refuses: false,
+        has_full_group: false,
+        reclaims: false,
         written_off: Vec::new(),
         untold: Vec::new(),
     };
@@ -83,8 +89,14 @@ impl Thread {
             }
             self.hub.heartbeats.beat(Loop::Journal);
             let now = Instant::now();
-            match self.shared.bell.wait(next_look.min(now + BEAT)) {
+            // What can be given back is, in the pauses between commits.
+            let until = if self.reclaims { now } else { next_look.min(now + BEAT) };
+            match self.shared.bell.wait(until) {
                 Call::Commit => self.round(),
+                Call::Time if self.reclaims && Instant::now() < next_look => {
+                    self.reclaim();
+                    continue;
+                }
                 Call::Time if Instant::now() < next_look => continue,
                 Call::Time => self.look_after(),
                 Call::Stop => {
@@ -100,7 +112,8 @@ impl Thread {
 
     /// Where there is no room, it is soon seen that there is again.
     fn look_interval(&self) -> Duration {
-        if self.is_medium_full || self.is_medium_short || self.refuses { FULL_PAUSE } else { LOOK_INTERVAL }
+        let lacks_room = self.is_medium_full || self.is_medium_short || self.refuses || self.has_full_group;
+        if lacks_room { FULL_PAUSE } else { LOOK_INTERVAL }
     }
 
     /// Commits all that was appended before. What cannot be committed stays in memory, and is not said to be.
@@ -191,7 +204,21 @@ impl Thread {
             self.upkeep();
         }
         self.set_takes();
+        self.reclaims = !self.is_medium_full;
         self.shared.newest.publish(Seen::of(&self.writer));
+    }
+
+    /// Gives back a slice of the room that thinned segments hold.
+    fn reclaim(&mut self) {
+        let before = self.writer.catalog().bytes();
+        let reclaimed = self.writer.reclaim();
+        if let Err(error) = &reclaimed {
+            log::warn!("event=journal_reclaim_failed error={}", Quoted(error));
+        }
+        self.reclaims = reclaimed == Ok(true);
+        if self.writer.catalog().bytes() != before {
+            self.shared.newest.publish(Seen::of(&self.writer));
+        }
     }
 
     fn upkeep(&mut self) {
@@ -221,14 +248,16 @@ impl Thread {
         cursors.extend(self.hub.places(on_flash));
         let plan = plan(&catalog, &Delivered::of(cursors.values()), &limits, self.shared.clock.right_us());
         self.refuses = plan.refuse;
-        if plan.segments.is_empty() {
+        self.has_full_group = !plan.refused.is_empty();
+        self.hub.set_full_groups(&plan.refused);
+        if plan.is_empty() {
             return false;
         }
         self.is_medium_short |= at_least_one;
-        for segment in catalog.segments.iter().filter(|segment| plan.segments.contains(&segment.number())) {
+        for segment in &catalog.segments {
             self.write_off(segment, &plan);
         }
-        let unarchived = self.shared.archive.missing(&catalog, &plan.segments, &limits.held);
+        let unarchived = self.shared.archive.missing(&catalog, &plan, &limits);
         let progress = self.hub.take_progress(on_flash);
         // What is lost is in the books by the same batch that lets go of it.
         let dropped = self.written_off.iter().chain(&progress).cloned().collect();
@@ -282,18 +311,35 @@ impl Thread {
         true
     }
 
-    /// Tells the hub of what leaves the journal with a segment.
+    /// Tells the hub of what leaves the journal with a segment, or out of it.
     fn write_off(&mut self, segment: &SegmentInfo, plan: &Plan) {
-        let summary = &segment.summary;
-        let numbers = summary.first_seq..summary.next_seq;
+        let number = segment.number();
+        let numbers = segment.summary.first_seq..segment.summary.next_seq;
+        let last = numbers.end.saturating_sub(1);
         let missing = plan.dropped.iter().find_map(|record| match record {
             Record::Dropped { from, cause, .. } if numbers.contains(from) => Some(*cause),
             _ => None,
         });
-        let Some(cause) = missing else { return };
-        let messages = self.messages_of(segment);
-        let WrittenOff { lost, records } =
-            self.hub.write_off(numbers.start, numbers.end.saturating_sub(1), &messages, cause);
+        if plan.segments.contains(&number) {
+            if let Some(cause) = missing {
+                let messages = self.messages_of(segment, None);
+                self.take_up(self.hub.write_off(numbers.start, last, &messages, cause), cause);
+            }
+            return;
+        }
+        let needed = plan.thinned.iter().filter(|thinning| thinning.segment == number && thinning.is_needed);
+        for Thinning { group, cause, .. } in needed.copied() {
+            let messages = self.messages_of(segment, Some(group));
+            let goes = |(_, _, kind): &(Seq, GroupName, Kind)| kind.goes_with_group();
+            let gone = messages.into_iter().filter(goes).map(|(seq, _, kind)| (seq, kind));
+            let messages: Vec<_> = gone.collect();
+            self.take_up(self.hub.thin(numbers.start, last, group, &messages, cause), cause);
+        }
+    }
+
+    /// What is gone is to be recorded, and told.
+    fn take_up(&mut self, written_off: WrittenOff, cause: Cause) {
+        let WrittenOff { lost, records } = written_off;
         self.written_off.extend(records);
         for Lost { destination, numbers } in lost {
             let Some(told) = Told::of(&destination, cause, &numbers) else { continue };
@@ -312,12 +358,22 @@ impl Thread {
         }
     }
 
-    fn messages_of(&mut self, segment: &SegmentInfo) -> Vec<(Seq, GroupName, Kind)> {
+    /// The messages of a segment, or those of one group.
+    fn messages_of(
+        &mut self,
+        segment: &SegmentInfo,
+        group: Option<GroupName>,
+    ) -> Vec<(Seq, GroupName, Kind)> {
         let catalog = self.writer.catalog();
         let mut messages = Vec::new();
         let mut from = segment.summary.first_seq;
         loop {
-            let query = Query { below: segment.summary.next_seq, limit: LOOK_MESSAGES, ..Query::from(from) };
+            let query = Query {
+                below: segment.summary.next_seq,
+                groups: group.into_iter().collect(),
+                limit: LOOK_MESSAGES,
+                ..Query::from(from)
+            };
             let page = match self.reader.read(&catalog, &query) {
                 Ok(page) => page,
                 Err(error) => {
