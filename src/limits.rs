@@ -15,6 +15,10 @@ pub const PARTIAL_KEPT_MAX: usize = 512;
 pub const OUTGOING_MAX: usize = 256 * 1024;
 const _: () = assert!(OUTGOING_MAX > 2 * TRANSMISSION_MAX, "a queue must take the largest transmission");
 
+/// Descriptors that connections leave to everything else: the journal, backups, webhooks, subscribers, the commands' socket,
+/// and clients that are just told that there is no place.
+pub const DESCRIPTORS_KEPT: u64 = 192;
+
 /// Telemetry tokens of one object that are valid at a time; the oldest makes room.
 pub const TOKENS_PER_OBJECT_MAX: usize = 8;
 

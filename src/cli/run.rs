@@ -16,6 +16,7 @@ use crate::hub::file_stamp::stamp;
 use crate::logfmt::Quoted;
 use crate::service::config::{Config, Files, Mistake};
 use crate::service::listen::Sockets;
+use crate::service::settings::connections;
 use crate::service::supervision::Manager;
 use crate::service::upgrade::judge::{self, After};
 use crate::service::upgrade::successor::{Awaited, Successor, Verdict};
@@ -54,8 +55,13 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
         become_current(config);
     }
     // Thousands of connections need more descriptors than most systems give unasked.
-    if let Err(error) = raise_open_files() {
-        log::warn!("event=open_files_not_raised error={}", Quoted(error));
+    match raise_open_files() {
+        Err(error) => log::warn!("event=open_files_not_raised error={}", Quoted(error)),
+        Ok(open_files) => {
+            if let Ok(config) = &config {
+                tell_bounds(config, open_files);
+            }
+        }
     }
     if let Err(error) = forbid_core_dumps() {
         log::warn!("event=core_dumps_not_forbidden error={}", Quoted(error));
@@ -89,6 +95,18 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
         service.drain();
     }
     Ok(())
+}
+
+/// Fewer descriptors than the configured connections need mean fewer connections, which the operator should know.
+fn tell_bounds(config: &Config, open_files: u64) {
+    let bounded = connections(config, open_files);
+    if (bounded.sessions, bounded.api) != (config.sessions.max_connections, config.api.max_connections) {
+        log::warn!(
+            "event=connections_bounded open_files={open_files} sessions={} api={} hint=\"raise LimitNOFILE, or lower max_connections\"",
+            bounded.sessions,
+            bounded.api
+        );
+    }
 }
 
 /// The configuration, or all that is wrong with it; and what was read for it.

@@ -12,7 +12,7 @@ mod destinations;
 pub mod disk;
 pub mod journal;
 pub mod listen;
-mod settings;
+pub mod settings;
 mod state;
 pub mod supervision;
 pub mod upgrade;

@@ -14,6 +14,8 @@ use crate::endpoint::http::ingest::Door;
 use crate::endpoint::http::{api, auth};
 use crate::endpoint::{admission, subscribers, tcp, webhook};
 use crate::journal::record::Kind;
+use crate::limits::DESCRIPTORS_KEPT;
+use crate::sys::raise_open_files;
 use crate::{router, session};
 
 /// The router's part.
@@ -60,10 +62,32 @@ pub fn tcp(config: &Config) -> tcp::Settings {
 /// Bounds of the TCP server.
 pub fn session_limits(config: &Config) -> admission::Limits {
     admission::Limits {
-        max_connections: config.sessions.max_connections,
+        max_connections: connections(config, open_files()).sessions,
         max_unauthenticated: config.sessions.max_unauthenticated,
         max_unauthenticated_per_source: config.sessions.max_unauthenticated_per_source,
     }
+}
+
+/// Connections that each server takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connections {
+    /// Sessions and who is about to log in.
+    pub sessions: usize,
+    /// Of the API.
+    pub api: usize,
+}
+
+/// As configured, as far as so many descriptors go: there must be some left whoever connects, or the journal could not go on.
+/// What there is is shared three to one.
+pub fn connections(config: &Config, open_files: u64) -> Connections {
+    let room = usize::try_from(open_files.saturating_sub(DESCRIPTORS_KEPT)).unwrap_or(usize::MAX);
+    let api = config.api.max_connections.min(room / 4).max(1);
+    Connections { sessions: config.sessions.max_connections.min(room.saturating_sub(api)).max(1), api }
+}
+
+/// How many descriptors this process may have: what systems give that do not say is little.
+pub fn open_files() -> u64 {
+    raise_open_files().unwrap_or(1024)
 }
 
 /// The webhooks' part; the sentence says which file cannot be read.
@@ -174,9 +198,36 @@ fn right(right: &Right) -> auth::Right {
 /// Bounds of the API.
 pub fn api_limits(config: &Config) -> admission::Limits {
     admission::Limits {
-        max_connections: config.api.max_connections,
+        max_connections: connections(config, open_files()).api,
         // Every place may be taken by somebody who has shown no key yet: there are few places, and they make room.
         max_unauthenticated: config.api.max_connections,
         max_unauthenticated_per_source: config.api.max_unauthenticated_per_source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::config::Given;
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors_to_everything_else() {
+        let text = "environment = 'test'\n[central]\nauth_key = '8f3c1d5e7a9b0c2d4e6f8091a2b3c4d5'\n";
+        let examined = Config::parse(Path::new("/nonexistent/a.toml"), text.into(), Given::default());
+        let config = examined.config.unwrap_or_else(|| panic!("{:?}", examined.mistakes));
+        let configured = Connections { sessions: 5000, api: 256 };
+        let needed = 5000 + 256 + DESCRIPTORS_KEPT;
+        for (open_files, expected) in [
+            (u64::MAX, configured),
+            (needed, configured),
+            (needed - 1, Connections { sessions: 4999, ..configured }),
+            (DESCRIPTORS_KEPT + 64, Connections { sessions: 48, api: 16 }),
+            (DESCRIPTORS_KEPT, Connections { sessions: 1, api: 1 }),
+            (0, Connections { sessions: 1, api: 1 }),
+        ] {
+            assert_eq!(connections(&config, open_files), expected, "{open_files}");
+        }
     }
 }
