@@ -35,6 +35,8 @@ pub struct AccessFileError {
 pub enum AccessFileCause {
     /// It cannot be read or written.
     Io(io::Error),
+    /// It was there, and is not any more.
+    Gone,
     /// It is larger than any list can be.
     TooLarge,
     /// It is not JSON of the right shape; the text has line and column.
@@ -48,6 +50,9 @@ impl fmt::Display for AccessFileError {
         write!(f, "access list {}: ", self.path.display())?;
         match &self.cause {
             AccessFileCause::Io(error) => error.fmt(f),
+            AccessFileCause::Gone => f.write_str(
+                "is gone; the list in force stays: put the file back, or write {} to let nobody in",
+            ),
             AccessFileCause::TooLarge => write!(f, "is larger than {ACL_FILE_MAX} bytes"),
             AccessFileCause::Json(sentence) => f.write_str(sentence),
             AccessFileCause::Objects(sentences) => f.write_str(&sentences.join("; ")),

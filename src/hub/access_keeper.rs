@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::access_file::{self, AccessFileError};
+use super::access_file::{self, AccessFileCause, AccessFileError};
 use super::file_stamp::{Stamp, stamp};
 use super::{Hub, lock};
 use crate::router::access::{AccessList, AccessRefusal};
@@ -136,10 +136,18 @@ impl AccessKeeper {
         }
         let groups = self.groups();
         let path = lock(&self.path).clone();
-        let list = smol::unblock(move || access_file::load(&path, |group| groups.contains(group))).await?;
+        let load = {
+            let path = path.clone();
+            move || access_file::load(&path, |group| groups.contains(group))
+        };
+        let list = smol::unblock(load).await?;
         let count = list.len();
         if self.hub.with_router(|router| *router.access() == list) {
             return Ok(None);
+        }
+        // That nobody is let in any more is said by an empty list, not by a file that got lost.
+        if now.is_none() && list.is_empty() {
+            return Err(AccessFileError { path, cause: AccessFileCause::Gone });
         }
         self.hub.replace_access(list, FILE);
         let _never = self.hub.all_recorded().await;

@@ -230,6 +230,23 @@ fn device_commands_are_taken_up_within_two_seconds() {
     eventually("it is dropped", || site.refused("telemetry.wrong_token") == 1);
 }
 
+/// B8: a file that got lost is not a list of nobody.
+#[test]
+fn a_file_that_is_gone_while_running_changes_nothing_and_is_told() {
+    let site = Site::new();
+    let pump = site.device("pump-1", "Devices");
+    site.start();
+    let (mut object, _) = site.login_with_token(pump);
+    std::fs::rename(site.path("state/acl.json"), site.path("acl.lost")).unwrap();
+    eventually("it is told", || site.log().contains("event=access_list_refused"));
+    object.is_alive();
+    site.login_with_token(pump).0.is_alive();
+    std::fs::rename(site.path("acl.lost"), site.path("state/acl.json")).unwrap();
+    site.write_acl(&json!({}));
+    eventually("a list of nobody counts", || site.try_login(pump).is_err());
+    assert!(site.log().contains("put the file back"), "{}", site.log());
+}
+
 /// B8: a file that is half written or wrong is refused, and the list in force stays.
 #[test]
 fn a_broken_file_while_running_changes_nothing_and_at_start_is_exit_1() {
