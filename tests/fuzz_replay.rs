@@ -61,14 +61,20 @@ fn bytes(cell: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// What starts a journal for each input: that is tried whole and cut.
+const SLOW: [&str; 2] = ["backup_file", "recovery"];
+
 #[test]
 fn every_body_takes_every_vector_whole_cut_and_bent() {
     let mut inputs = inputs();
     inputs.extend(TEXTS.map(|text| text.as_bytes().to_vec()));
-    for (_, body) in bodies::TARGETS {
+    for (name, body) in bodies::TARGETS {
         for input in &inputs {
             for len in 0..=input.len() {
                 body(&input[..len]);
+            }
+            if SLOW.contains(name) {
+                continue;
             }
             let mut bent = input.clone();
             for at in 0..bent.len() {
@@ -82,6 +88,25 @@ fn every_body_takes_every_vector_whole_cut_and_bent() {
             body(&input.repeat(3));
         }
     }
+}
+
+/// What reached far once is in the tree, a little of it.
+const SEEDS_MAX: u64 = 1 << 20;
+
+#[test]
+fn every_body_takes_its_seeds_and_they_are_few() {
+    let mut bytes = 0;
+    for (name, body) in bodies::TARGETS {
+        let folder = manifest_dir().join("tests/fuzz/seeds").join(name);
+        let seeds: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(!seeds.is_empty(), "no seeds of {name}");
+        for seed in seeds {
+            let input = std::fs::read(&seed).unwrap();
+            bytes += input.len() as u64;
+            body(&input);
+        }
+    }
+    assert!(bytes <= SEEDS_MAX, "{bytes} bytes of seeds");
 }
 
 #[test]

@@ -62,7 +62,7 @@ struct AnswerBody<'a> {
 }
 
 /// Reads the answer of a request webhook.
-pub(super) fn parse_answer(body: &[u8]) -> Result<Answer, Failure> {
+pub fn parse_answer(body: &[u8]) -> Result<Answer, Failure> {
     let text = core::str::from_utf8(body).map_err(|_| Failure::Garbage)?;
     let answer: AnswerBody<'_> = serde_json::from_str(text).map_err(|_| Failure::Garbage)?;
     let format = Format::from_name(&answer.format).ok_or(Failure::Garbage)?;

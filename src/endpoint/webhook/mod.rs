@@ -20,6 +20,7 @@ use core::fmt;
 use std::time::Duration;
 
 pub use link::Webhooks;
+pub use message::parse_answer;
 pub use pool::Pool;
 pub use settings::{Settings, SettingsError};
 pub use signed::{Secrets, Signed, SignedClient};

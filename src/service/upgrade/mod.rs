@@ -12,7 +12,7 @@ mod held;
 pub mod judge;
 mod leaving;
 mod proof;
-mod signature;
+pub mod signature;
 pub mod successor;
 pub mod system;
 mod versions;

@@ -26,10 +26,11 @@ type Call = (Uid, Format, Vec<u8>);
 
 /// A hub that notes what reaches it; every object answers with what it was asked.
 #[derive(Default)]
-struct Echo(Mutex<Option<Call>>);
+pub struct Echo(Mutex<Option<Call>>);
 
 impl Echo {
-    fn take(&self) -> Option<Call> {
+    /// The call that reached it, once.
+    pub fn take(&self) -> Option<Call> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -78,15 +79,16 @@ impl Backend for Shared {
 
 thread_local! {
     /// One for each thread: tests that run side by side must not take each other's echo.
-    static WORLD: (Api, Arc<Echo>) = world();
+    static WORLD: (Api, Arc<Echo>) = api_of(AuthKey([1; 16]));
 }
 
-fn world() -> (Api, Arc<Echo>) {
+/// An API over such a hub, for the central with this key.
+pub fn api_of(central: AuthKey) -> (Api, Arc<Echo>) {
     let echo = Arc::new(Echo::default());
     let settings = Settings {
         tls: false,
         allow_from: AllowFrom::default(),
-        keys: Keys::new("test", &AuthKey([1; 16]), []),
+        keys: Keys::new("test", &central, []),
         ingest: Doors::new(),
         max_body: 512 * 1024,
         max_acl: 4 * 1024 * 1024,

@@ -1,8 +1,14 @@
 //! What each fuzz target does with its bytes. Also run by `cargo test`, see `tests/fuzz_replay.rs`.
 
+mod answers;
 mod api_json;
 mod config;
+mod http;
 mod ingest;
+mod journal;
+#[allow(unused_imports, reason = "a part of it is used")]
+#[path = "../../support/medium/mod.rs"]
+mod medium;
 mod router;
 mod session;
 
@@ -11,9 +17,12 @@ use iotsocketd::wire::{
     Payload, Proof, TRANSMISSION_MAX, Transmission, WireError,
 };
 
+pub use answers::{access_list, handover, initiation, signed, webhook_answer};
 pub use api_json::api_json;
 pub use config::config;
+pub use http::http;
 pub use ingest::ingest;
+pub use journal::{backup_file, recovery, segment};
 pub use router::router;
 pub use session::session;
 
@@ -22,17 +31,26 @@ pub type Body = fn(&[u8]);
 
 /// Every body by the name of its target.
 pub const TARGETS: &[(&str, Body)] = &[
+    ("access_list", access_list),
     ("acl_item", acl_item),
     ("api_json", api_json),
+    ("backup_file", backup_file),
     ("config", config),
     ("datagram", datagram),
+    ("handover", handover),
+    ("http", http),
     ("ingest", ingest),
+    ("initiation", initiation),
     ("payload", payload),
     ("proof", proof),
+    ("recovery", recovery),
     ("reply", reply),
     ("router", router),
+    ("segment", segment),
     ("session", session),
+    ("signed", signed),
     ("transmission", transmission),
+    ("webhook_answer", webhook_answer),
 ];
 
 /// What every streaming decoder owes, for an input and for its first half.
