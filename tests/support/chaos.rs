@@ -5,10 +5,12 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often a thread looks whether it shall end.
 const LOOK: Duration = Duration::from_millis(20);
+/// A link that is half open is over after this time: by then whoever is at its ends knows.
+const HALF_OPEN: Duration = Duration::from_secs(300);
 /// How long one byte takes on a link that trickles.
 const BYTE: Duration = Duration::from_millis(1);
 
@@ -86,12 +88,14 @@ impl Link {
         let address = listener.local_addr().unwrap();
         listener.set_nonblocking(true).unwrap();
         Self::start(address, move |is_over, came| {
-            let mut pumps = Vec::new();
+            let mut pumps = Vec::<JoinHandle<()>>::new();
             while !is_over.load(Ordering::Relaxed) {
                 let Ok((from, _)) = listener.accept() else {
                     thread::sleep(LOOK);
                     continue;
                 };
+                let over: Vec<JoinHandle<()>> = pumps.extract_if(.., |pump| pump.is_finished()).collect();
+                over.into_iter().for_each(|pump| pump.join().unwrap());
                 let number = came.fetch_add(1, Ordering::Relaxed);
                 let fate = Fate::any(&mut Random::new(seed.wrapping_add(number.wrapping_mul(7919))));
                 // Nobody may be there.
@@ -178,7 +182,8 @@ fn pump(mut from: TcpStream, mut to: TcpStream, fate: Fate, is_over: &AtomicBool
         if fate.end() == Some(carried) {
             match fate {
                 Fate::HalfOpen(_) => {
-                    while !is_over.load(Ordering::Relaxed) {
+                    let begun = Instant::now();
+                    while !is_over.load(Ordering::Relaxed) && begun.elapsed() < HALF_OPEN {
                         thread::sleep(LOOK);
                     }
                 }

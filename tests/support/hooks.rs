@@ -54,9 +54,22 @@ impl Hooks {
         Self::start_with(None, act)
     }
 
-    /// The same with TLS.
+    /// One that records nothing, for as long as anybody likes.
+    pub fn forgetful(act: impl Fn(&Hook) -> Act + Send + Sync + 'static) -> Self {
+        Self::listen(None, false, act)
+    }
+
+    /// A server on a port of its own, with TLS.
     pub fn start_with(
         tls: Option<Arc<ServerConfig>>,
+        act: impl Fn(&Hook) -> Act + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen(tls, true, act)
+    }
+
+    fn listen(
+        tls: Option<Arc<ServerConfig>>,
+        is_kept: bool,
         act: impl Fn(&Hook) -> Act + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -68,8 +81,8 @@ impl Hooks {
                 let (shared, act, tls) = (Arc::clone(&shared), Arc::clone(&act), tls.clone());
                 let socket = socket.unwrap();
                 std::thread::spawn(move || match tls.map(|tls| ServerConnection::new(tls).unwrap()) {
-                    Some(tls) => serve(StreamOwned::new(tls, socket), &shared, &*act),
-                    None => serve(socket, &shared, &*act),
+                    Some(tls) => serve(StreamOwned::new(tls, socket), is_kept.then_some(&*shared), &*act),
+                    None => serve(socket, is_kept.then_some(&*shared), &*act),
                 });
             }
         });
@@ -98,13 +111,15 @@ impl Hooks {
 
 fn serve(
     mut socket: impl Read + Write,
-    seen: &(Mutex<Vec<Hook>>, Condvar),
+    seen: Option<&(Mutex<Vec<Hook>>, Condvar)>,
     act: &(dyn Fn(&Hook) -> Act + Send + Sync),
 ) {
     while let Some(hook) = read_call(&mut socket) {
         let what = act(&hook);
-        seen.0.lock().unwrap().push(hook);
-        seen.1.notify_all();
+        if let Some((seen, changed)) = seen {
+            seen.lock().unwrap().push(hook);
+            changed.notify_all();
+        }
         let said = match what {
             Act::Answer(status, body) => {
                 let head = format!(

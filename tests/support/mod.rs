@@ -6,10 +6,12 @@ pub mod chaos;
 pub mod crowd;
 mod hooks;
 mod http;
+pub mod network;
 mod peer;
 pub mod receiver;
 pub mod signing;
 mod site;
+pub mod slow;
 
 use std::time::{Duration, Instant};
 

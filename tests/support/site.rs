@@ -252,10 +252,13 @@ impl Site {
     }
 
     pub fn pid(&self) -> u32 {
-        if let Some(pid) = *self.adopted.lock().unwrap() {
-            return pid;
-        }
-        self.child.lock().unwrap().as_ref().unwrap().id()
+        self.try_pid().unwrap()
+    }
+
+    /// The same while somebody else may stop and start it.
+    pub fn try_pid(&self) -> Option<u32> {
+        let adopted = *self.adopted.lock().unwrap();
+        adopted.or_else(|| Some(self.child.lock().unwrap().as_ref()?.id()))
     }
 
     pub fn signal(&self, name: &str) {

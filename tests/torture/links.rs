@@ -28,7 +28,8 @@ const LOGIN_TIME: Duration = Duration::from_secs(5);
 const MEMORY_KIB_MAX: u64 = 96 * 1024;
 const OPEN_FILES_MAX: usize = 400;
 
-fn log_in(site: &Site, device: Device, address: SocketAddr) -> Option<Peer> {
+/// A login over a link, unless it takes too long.
+pub fn log_in(site: &Site, device: Device, address: SocketAddr) -> Option<Peer> {
     let Device { uid, key } = device;
     let tls = site.tls();
     let login = Login { address, local: None, tls: Some(&tls), largest: 0, uid, key, redirect_hosts: &[] };
