@@ -118,7 +118,8 @@ impl Model {
     }
 
     fn is_of_thinned_group(&self, seq: Seq) -> bool {
-        self.records.get(seq as usize - 1).is_some_and(|record| record.group.as_str() == THINNED)
+        let record = self.records.get(seq as usize - 1);
+        record.is_some_and(|record| record.group.as_str() == THINNED && record.kind.goes_with_group())
     }
 
     /// Holds what was found against what must and what may be there.
