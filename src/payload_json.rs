@@ -136,7 +136,7 @@ pub fn from_json(format: Format, json: &RawValue) -> Result<Vec<u8>, PayloadMist
             }
             text.into_bytes()
         }
-        Format::Json if depth(text) > JSON_DEPTH_MAX => return Err(PayloadMistake::TooDeep),
+        Format::Json if is_too_deep(text) => return Err(PayloadMistake::TooDeep),
         // The length is looked at before anything is copied.
         Format::Json if text.len() > PAYLOAD_DATA_MAX => return Err(PayloadMistake::TooLong),
         Format::Json => text.as_bytes().to_vec(),
@@ -148,7 +148,12 @@ pub fn from_json(format: Format, json: &RawValue) -> Result<Vec<u8>, PayloadMist
 fn json_text(data: &[u8]) -> Option<&str> {
     let text = core::str::from_utf8(data).ok()?;
     let is_one_value = serde_json::from_str::<IgnoredAny>(text).is_ok();
-    (is_one_value && depth(text) <= JSON_DEPTH_MAX).then(|| text.trim_ascii())
+    (is_one_value && !is_too_deep(text)).then(|| text.trim_ascii())
+}
+
+/// Whether a text that is known to be JSON is nested deeper than [`JSON_DEPTH_MAX`].
+pub fn is_too_deep(text: &str) -> bool {
+    depth(text) > JSON_DEPTH_MAX
 }
 
 /// How deep arrays and objects are nested in a text that is known to be JSON.

@@ -98,7 +98,9 @@ impl Draft<'_> {
     /// What the network says, as JSON of at most [`NETWORK_MAX`] bytes.
     fn network(&mut self, device: Option<&str>) -> String {
         let text = self.write_network(device);
-        if text.len() <= NETWORK_MAX && payload_json::is_valid(Format::Json, text.as_bytes()) {
+        // Each part of it is JSON already, so only its nesting can be too much.
+        if text.len() <= NETWORK_MAX && !payload_json::is_too_deep(&text) {
+            debug_assert!(payload_json::is_valid(Format::Json, text.as_bytes()), "{text}");
             return text;
         }
         (self.radio, self.settings, self.decoded) = (None, None, None);
@@ -184,8 +186,10 @@ fn uid_of(identity: &str, source: &Source) -> Result<Uid, Unmappable> {
     if let Some(uid) = source.aliases.get(identity) {
         return Ok(uid);
     }
-    let shown: String = identity.chars().take(IDENTITY_SHOWN).flat_map(char::escape_debug).collect();
-    let refused = |why: String| Unmappable::new(Fault::Identity, format!("the identity \"{shown}\" {why}"));
+    let refused = |why: String| {
+        let shown: String = identity.chars().take(IDENTITY_SHOWN).flat_map(char::escape_debug).collect();
+        Unmappable::new(Fault::Identity, format!("the identity \"{shown}\" {why}"))
+    };
     if identity.chars().any(char::is_control) {
         return Err(refused("holds control characters".to_owned()));
     }

@@ -1,6 +1,7 @@
 //! A connection's stream with what hyper leaves to us: a deadline for the reader of an answer, the silence of
 //! the peer, and an eye on framing headers.
 
+use std::cell::RefCell;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,6 +20,11 @@ use crate::endpoint::stream::Stream;
 const READ_MAX: usize = 4096;
 /// The name that is looked for at the start of lines, with its colon.
 const CONTENT_LENGTH: &[u8; 15] = b"content-length:";
+
+thread_local! {
+    /// One a thread: it is used only while a connection is being polled.
+    static BUFFER: RefCell<[u8; READ_MAX]> = const { RefCell::new([0; READ_MAX]) };
+}
 
 /// What the stream and the service of one connection tell each other.
 pub struct Watch {
@@ -133,22 +139,21 @@ impl Read for Guarded {
         let this = &mut *self;
         // hyper's own buffer is large and not yet written to. Most reads find little or nothing, and what is never
         // touched costs no memory; so the bytes go through a small one.
-        let mut buffer = [0; READ_MAX];
-        let room = into.remaining().min(READ_MAX);
-        let Some(window) = buffer.get_mut(..room) else {
-            return Poll::Ready(Ok(()));
-        };
-        let count = ready!(Pin::new(&mut this.stream).poll_read(context, window))?;
-        let bytes = window.get(..count).unwrap_or_default();
-        if !bytes.is_empty() {
-            this.watch.permit.touch(Instant::now());
-            let lines = this.line.count(bytes);
-            if lines > 0 {
-                this.watch.content_lengths.fetch_add(lines, Ordering::Relaxed);
+        BUFFER.with_borrow_mut(|buffer| {
+            let room = into.remaining().min(READ_MAX);
+            let window = buffer.get_mut(..room).unwrap_or_default();
+            let count = ready!(Pin::new(&mut this.stream).poll_read(context, window))?;
+            let bytes = window.get(..count).unwrap_or_default();
+            if !bytes.is_empty() {
+                this.watch.permit.touch(Instant::now());
+                let lines = this.line.count(bytes);
+                if lines > 0 {
+                    this.watch.content_lengths.fetch_add(lines, Ordering::Relaxed);
+                }
+                into.put_slice(bytes);
             }
-            into.put_slice(bytes);
-        }
-        Poll::Ready(Ok(()))
+            Poll::Ready(Ok(()))
+        })
     }
 }
 

@@ -51,8 +51,8 @@ pub fn read<'a>(source: &Source, request: &Request<'_>, text: &'a str) -> Result
         None => decoded.map_or(Data::Bytes(Format::Binary, Vec::new()), Data::Json),
     };
     let address = fields.text("devAddr")?;
-    let by_counter = key([eui.as_deref(), address.as_deref(), Some(counter.to_string().as_str())]);
-    let dedup = fields.text("deduplicationId")?.map(Cow::into_owned).or(by_counter);
+    let by_counter = || key([eui.as_deref(), address.as_deref(), Some(counter.to_string().as_str())]);
+    let dedup = fields.text("deduplicationId")?.map(Cow::into_owned).or_else(by_counter);
     // The payload is for the join server alone.
     let is_encrypted = fields.raw("joinServerContext").is_some();
     Ok(Read::Message(Draft {
