@@ -6,6 +6,9 @@ use super::contests::{Contest, Entry, Good, Wanted};
 use super::row::Measured;
 use super::table::{middle, shown};
 
+/// What stands in the line of a target that is not reached.
+const MISSED: &str = "missed";
+
 /// What a contest came to: ours, then the peers in their order; medians of the figures.
 pub struct Result {
     pub contest: &'static Contest,
@@ -53,6 +56,12 @@ impl Result {
         text
     }
 
+    /// Where our time goes, if a target is missed.
+    fn reason(&self) -> Option<String> {
+        let is_missed = self.verdicts().contains(MISSED);
+        is_missed.then(|| format!("- {}: {}.\n", self.contest.name, self.contest.profile))
+    }
+
     /// Lines of the summary: the figure that is judged, beside each peer.
     pub fn verdicts(&self) -> String {
         let mut text = String::new();
@@ -82,11 +91,12 @@ impl Result {
 /// The whole page.
 pub fn page(head: &str, results: &[Result]) -> String {
     let verdicts: String = results.iter().map(Result::verdicts).collect();
+    let reasons: String = results.iter().filter_map(Result::reason).collect();
     let tables: Vec<String> = results.iter().map(Result::table).collect();
     format!(
         "# Results\n\n{head}\n\n\
          ×2 means that iotsocketd is twice as good as the program of that line: twice the rate, or half the time or memory.\n\n\
-         ## Targets\n\n| contest | figure | beside | ours | target | verdict |\n|---|---|---|--:|--:|---|\n{verdicts}\n\
+         ## Targets\n\n| contest | figure | beside | ours | target | verdict |\n|---|---|---|--:|--:|---|\n{verdicts}\n{reasons}\n\
          ## Figures\n\n{}",
         tables.join("\n")
     )
@@ -113,5 +123,5 @@ fn verdict(wanted: Wanted, ratio: f64) -> String {
         Wanted::Ahead => (ratio > 1.0, 1.0),
         Wanted::Share(share) => (ratio >= share, share),
     };
-    if is_met { "met".to_owned() } else { format!("missed by {:.0} %", (1.0 - ratio / bound) * 100.0) }
+    if is_met { "met".to_owned() } else { format!("{MISSED} by {:.0} %", (1.0 - ratio / bound) * 100.0) }
 }
