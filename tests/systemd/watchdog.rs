@@ -48,27 +48,19 @@ fn it_is_fed_while_all_is_well_and_told_of_the_end() {
     assert!(site.log().contains("event=stopped"));
 }
 
-/// Its disk hangs: whoever commits waits for ever, and all that needs the journal with it. The process itself runs on.
-#[test]
-fn a_process_whose_commits_hang_is_noticed_in_time_and_another_one_serves() {
-    let site = Site::new();
-    let pump = site.device("pump", "Devices");
-    let supervisor = Supervisor::start(&site);
-    let (_device, token) = site.login_with_token(pump);
+/// Hangs a system call of a running service until that is killed, and sees that another process serves in time.
+/// `meanwhile`: to be done again and again.
+fn hung_and_back(site: &Site, supervisor: &Supervisor, call: &str, mut meanwhile: impl FnMut()) {
     let main = supervisor.main_pid().to_string();
-    let hang = ["-f", "-qqq", "-o", "/dev/null", "-e", "trace=fdatasync"];
     let mut strace = Command::new("strace")
-        .args(hang)
-        .args(["-e", "inject=fdatasync:delay_enter=60000000", "-p", &main])
+        .args(["-f", "-qqq", "-o", "/dev/null", "-e", &format!("trace={call}")])
+        .args(["-e", &format!("inject={call}:delay_enter=60000000"), "-p", &main])
         .spawn()
         .unwrap();
-    // A flush that comes before it is attached is none that hangs: there is always a next one.
     let hung = Instant::now();
-    let mut number = 0;
     while !supervisor.events().iter().any(|(_, event)| *event == Event::Killed) {
         assert!(hung.elapsed() < 2 * WATCHDOG, "it is noticed");
-        number += 1;
-        site.telemetry(token, Format::Utf8, number.to_string().as_bytes());
+        meanwhile();
         std::thread::sleep(Duration::from_millis(100));
     }
     // What is killed under strace is gone when that is.
@@ -77,10 +69,49 @@ fn a_process_whose_commits_hang_is_noticed_in_time_and_another_one_serves() {
     let ready = supervisor.wait("READY=1", 2);
     let events = supervisor.events();
     let killed = events.iter().find(|(_, event)| *event == Event::Killed).unwrap().0;
-    assert!(site.log().contains("event=stopped_turning loops=journal"), "{}", site.log());
     // Both have a little more on a machine that is busy with other tests.
     assert!(killed - hung < WATCHDOG + Duration::from_secs(4), "{:?}", killed - hung);
     assert!(ready - killed < BACK + RESTART + Duration::from_secs(3), "{:?}", ready - killed);
+    println!("noticed after {:?}, serving again {:?} later", killed - hung, ready - killed);
+    let log = site.log();
+    assert_eq!(log.matches("event=stopped_turning").count(), 1, "{log}");
+}
+
+/// Its disk hangs: whoever commits waits for ever, and all that needs the journal with it. The process itself runs on.
+#[test]
+fn a_process_whose_commits_hang_is_noticed_in_time_and_another_one_serves() {
+    let site = Site::new();
+    let pump = site.device("pump", "Devices");
+    let supervisor = Supervisor::start(&site);
+    let (_device, token) = site.login_with_token(pump);
+    let mut number = 0;
+    // A flush that comes before it is attached is none that hangs: there is always a next one.
+    hung_and_back(&site, &supervisor, "fdatasync", || {
+        number += 1;
+        site.telemetry(token, Format::Utf8, number.to_string().as_bytes());
+    });
+    assert!(site.log().contains("event=stopped_turning loops=journal"), "{}", site.log());
     site.login(pump).token();
+    supervisor.stop();
+}
+
+/// Whoever holds the router's lock never gives it back: it makes a fresh token for a session, the one thing that the system
+/// is asked for under the lock. So all who need the router wait for ever.
+#[test]
+fn a_router_that_is_dead_locked_is_noticed_in_time_and_another_one_serves() {
+    let site = Site::new();
+    let pump = site.device("pump", "Devices");
+    site.set("groups.Devices", "telemetry_token_ttl", "\"4s\"");
+    let supervisor = Supervisor::start(&site);
+    let (_device, _token) = site.login_with_token(pump);
+    hung_and_back(&site, &supervisor, "getrandom", || {});
+    let log = site.log();
+    let loops = log.split_once("event=stopped_turning loops=").unwrap().1.split_once(' ').unwrap().0;
+    assert!(loops.split(',').any(|name| name == "router"), "{loops}");
+    site.login(pump).token();
+    assert_eq!(
+        site.post("/request", &json!({"UID": "x", "Payload": "", "Format": "UTF8"})).json()["Code"],
+        160
+    );
     supervisor.stop();
 }
