@@ -86,26 +86,31 @@ fn list(body: &str) -> Result<String, String> {
     for message in page.messages {
         let message: Shown<'_> = parse(message.get())?;
         let payload: Value = parse(message.payload.get())?;
-        let word = |name: &str| payload.get(name).and_then(Value::as_str).map(harmless).unwrap_or_default();
-        let number = |name: &str| payload.get(name).and_then(Value::as_u64).unwrap_or_default();
-        let (n, count) = (number("n"), number("count"));
-        let _written = write!(text, "{n:>8}  {}  {:<13}", message.time, word("what"));
-        if count > 1 {
-            let _written = write!(text, "  {count} times");
-        }
-        let who = match word("who") {
-            who if who.is_empty() => harmless(&message.uid),
-            who => who,
-        };
-        for (before, value) in [("by", who), ("from", word("from")), ("", word("detail"))] {
-            if !value.is_empty() {
-                let _written = write!(text, "  {before}{}{value}", if before.is_empty() { "" } else { " " });
-            }
-        }
-        text.push('\n');
+        let n = payload.get("n").and_then(Value::as_u64).unwrap_or_default();
+        let _written = writeln!(text, "{n:>8}  {}  {}", message.time, in_words(&payload, &message.uid));
     }
     text.truncate(text.trim_end().len());
     Ok(text)
+}
+
+/// What was done, how often, by whom, from where, and what else there is to say.
+pub(super) fn in_words(payload: &Value, uid: &str) -> String {
+    let word = |name: &str| payload.get(name).and_then(Value::as_str).map(harmless).unwrap_or_default();
+    let mut text = format!("{:<13}", word("what"));
+    let count = payload.get("count").and_then(Value::as_u64).unwrap_or_default();
+    if count > 1 {
+        let _written = write!(text, "  {count} times");
+    }
+    let who = match word("who") {
+        who if who.is_empty() => harmless(uid),
+        who => who,
+    };
+    for (before, value) in [("by", who), ("from", word("from")), ("", word("detail"))] {
+        if !value.is_empty() {
+            let _written = write!(text, "  {before}{}{value}", if before.is_empty() { "" } else { " " });
+        }
+    }
+    text
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use lexopt::Arg;
 use serde_json::Value;
 
 use super::recall::harmless;
-use super::table::{grouped, rate, time};
+use super::table::{bytes, grouped, rate, time};
 use super::{Failure, maintenance_client, output};
 use crate::service::config::DEFAULT_PATH;
 
@@ -47,6 +47,9 @@ const SECTIONS: [&str; 14] = [
     "second_tries",
     "refusals",
 ];
+
+/// Names of values that are bytes, though they do not say so: of the queue and the disk.
+const OTHER_BYTES: [&str; 3] = ["limit", "total", "free"];
 
 pub(super) fn run(mut parser: lexopt::Parser) -> Result<(), Failure> {
     let usage = |error: lexopt::Error| Failure::Usage(error.to_string());
@@ -176,6 +179,7 @@ fn add_lines(lines: &mut String, prefix: &str, value: &Value, hide_zero: bool) {
         if name.ends_with("_unix") {
             continue;
         }
+        let is_bytes = name.ends_with("bytes") || OTHER_BYTES.contains(&name.as_str());
         let name = format!("{prefix}{}", name.replace('_', " "));
         let shown = match value {
             Value::Object(_) => {
@@ -184,6 +188,7 @@ fn add_lines(lines: &mut String, prefix: &str, value: &Value, hide_zero: bool) {
             }
             Value::Number(number) => match number.as_u64() {
                 Some(0) if hide_zero => continue,
+                Some(whole) if is_bytes => bytes(whole),
                 Some(whole) => grouped(whole),
                 None => format!("{:.1}", number.as_f64().unwrap_or_default()),
             },
@@ -214,6 +219,8 @@ mod tests {
             "version": "1.0", "environment": "test", "uptime_seconds": 7300, "ready": true,
             "sessions": {"live": 12345, "central": true, "by_listener": {"api": 3, "tcp": 0}},
             "rates": {"requests_per_second": 1.25},
+            "disk": {"free": 29_691_449_344_u64, "total": 0},
+            "wear": {"written_per_day_bytes": 1_288_490_188},
             "latency": {
                 "calls": {"count": 5, "p50_seconds": 0.0015, "p99_seconds": 1.25},
                 "telemetry": {"count": 0, "p50_seconds": null, "p99_seconds": null},
@@ -229,7 +236,17 @@ mod tests {
         });
         let text = render(&status);
         assert!(text.starts_with("iotsocketd 1.0 (test), up 2 h 1 min, ready\n"), "{text}");
-        for part in ["12,345", "yes", "by listener: api", "1.2", "api.route", "change it"] {
+        for part in [
+            "12,345",
+            "27.7 GiB\n",
+            "1.2 GiB\n",
+            " 0 B\n",
+            "yes",
+            "by listener: api",
+            "1.2",
+            "api.route",
+            "change it",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
         for part in [

@@ -94,6 +94,18 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
+/// Bytes in the unit that leaves one to four digits before the point.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let (mut value, mut unit) = (count as f64, "B");
+    for larger in UNITS {
+        if value >= 1024.0 {
+            (value, unit) = (value / 1024.0, larger);
+        }
+    }
+    if unit == "B" { format!("{count} B") } else { format!("{value:.1} {unit}") }
+}
+
 /// A rate with a decimal where it tells something.
 pub fn rate(per_second: f64) -> String {
     if per_second < 100.0 { format!("{per_second:.1}") } else { grouped(per_second.round() as u64) }
@@ -123,6 +135,8 @@ mod tests {
     #[test]
     fn numbers_rates_and_times_are_easy_to_read() {
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+        let sizes = [0, 1023, 1024, 1_234_567, 270_553_174_016].map(bytes);
+        assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "1.2 MiB", "252.0 GiB"]);
         assert_eq!([0.04, 99.94, 100.4, 45_000.0].map(rate), ["0.0", "99.9", "100", "45,000"]);
         let nanos = [0, 1234, 999_000, 1_500_000, 12_340_000_000];
         let texts = nanos.map(|nanos| time(Duration::from_nanos(nanos)).to_string());

@@ -345,7 +345,9 @@ impl Backend for View {
             let (calls, requests) = router.pending_calls();
             let books = central.books().sum();
             let (bytes, limit) = self.journal.backlog(central.position());
-            let queue = Queue { messages: books.waiting(), bytes, limit, commands };
+            let messages = books.waiting();
+            // Behind its place may be much that is not for the central.
+            let queue = Queue { messages, bytes: if messages > 0 { bytes } else { 0 }, limit, commands };
             Status {
                 sessions: Sessions {
                     live: live as u64,

@@ -7,13 +7,13 @@ use serde_json::Value;
 use crate::support::{Act, Hooks, Site, eventually};
 
 /// The alert of this name that is up.
-fn up(site: &Site, name: &str) -> Option<Value> {
+pub fn up(site: &Site, name: &str) -> Option<Value> {
     let status = site.status();
     status["alerts"].as_array().unwrap().iter().find(|alert| alert["name"] == name).cloned()
 }
 
 /// What became of the alert of this name, in order.
-fn steps(site: &Site, name: &str) -> Vec<String> {
+pub fn steps(site: &Site, name: &str) -> Vec<String> {
     let page = site.http().get("/v1/events?last=100").json();
     let events = page["events"].as_array().unwrap().iter().map(|event| &event["payload"]);
     let of_it = events.filter(|payload| payload["name"] == name);

@@ -9,6 +9,7 @@ mod support;
 
 mod access;
 mod again;
+mod alert_rules;
 mod alerts;
 mod audit;
 mod bad_ingest;

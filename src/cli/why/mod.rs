@@ -5,8 +5,10 @@ mod story;
 use std::io::ErrorKind;
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::arguments::Arguments;
+use super::audit;
 use super::recall::{Journal as _, Kept, Page, Shown, harmless, parse};
 use super::{Failure, output};
 use crate::service::blackbox::{self, Entry};
@@ -33,8 +35,10 @@ Example:
 
 /// Kinds of messages that tell what was done.
 const KINDS: [&str; 3] = ["event", "audit", "access"];
-/// Messages of each kind at most.
+/// Messages of each kind that are told: those nearest to the moment. They are looked for in so many pages of so many.
 const MESSAGES_MAX: usize = 20;
+const PAGES_MAX: usize = 20;
+const PAGE_LEN: usize = 1000;
 /// Letters of a message at most.
 const LETTERS_MAX: usize = 160;
 
@@ -55,7 +59,7 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
     let at = told.moment(wanted).map_err(Failure::Failed)?;
     let mut text = told.tell(at);
     let (from, to) = story::near(at);
-    match recorded(&arguments, from, to) {
+    match recorded(&arguments, at, (from, to)) {
         Ok(lines) if lines.is_empty() => text.push_str("\nthe journal has no event of that time\n"),
         Ok(lines) => {
             text.push_str("\nin the journal\n");
@@ -73,8 +77,8 @@ pub(super) fn newest(entries: Vec<Entry>) -> String {
     told.moment(None).map_or_else(|sentence| sentence, |at| told.tell(at))
 }
 
-/// What the journal has of a time, as lines.
-fn recorded(arguments: &Arguments, from: i64, to: i64) -> Result<Vec<Line>, String> {
+/// What the journal has of a time around a moment, as lines.
+fn recorded(arguments: &Arguments, at: i64, (from, to): (i64, i64)) -> Result<Vec<Line>, String> {
     let sentence = |failure| match failure {
         Failure::Failed(sentence) | Failure::Usage(sentence) => sentence,
     };
@@ -82,19 +86,52 @@ fn recorded(arguments: &Arguments, from: i64, to: i64) -> Result<Vec<Line>, Stri
     let mut lines = Vec::new();
     for kind in KINDS {
         let (from, to) = (story::rfc3339(from), story::rfc3339(to));
-        let path = format!("/v1/messages?kind={kind}&from={from}&to={to}&limit={MESSAGES_MAX}");
-        let answer = kept.get(&path)?;
-        for message in parse::<Page<'_>>(&answer)?.messages {
-            let message: Shown<'_> = parse(message.get())?;
-            let at = message.time.parse::<Timestamp>().map_or(0, Timestamp::as_microsecond);
-            let payload = message.payload.get();
-            let payload: String = serde_json::from_str(payload).unwrap_or_else(|_| payload.to_owned());
-            let said: String = harmless(&payload).chars().take(LETTERS_MAX).collect();
-            let uid = if message.uid.is_empty() { String::new() } else { format!(" of {}", message.uid) };
-            lines.push(Line { at, text: format!("{}{}: {said}", message.kind, harmless(&uid)) });
+        let path = format!("/v1/messages?kind={kind}&from={from}&to={to}&limit={PAGE_LEN}");
+        let (mut own, mut after) = (Vec::new(), 0);
+        for _ in 0..PAGES_MAX {
+            let answer = kept.get(&format!("{path}&after={after}"))?;
+            let page: Page<'_> = parse(&answer)?;
+            after = page.next;
+            if page.messages.is_empty() {
+                break;
+            }
+            add_page(&mut own, &page)?;
+            own.sort_by_key(|line| line.at.abs_diff(at));
+            own.truncate(MESSAGES_MAX);
         }
+        lines.append(&mut own);
     }
     Ok(lines)
+}
+
+fn add_page(lines: &mut Vec<Line>, page: &Page<'_>) -> Result<(), String> {
+    for message in &page.messages {
+        let message: Shown<'_> = parse(message.get())?;
+        let at = message.time.parse::<Timestamp>().map_or(0, Timestamp::as_microsecond);
+        let payload: Value = parse(message.payload.get())?;
+        // Logins are among the figures, and would hide the rest.
+        if payload.get("what").is_some_and(|what| what == "login") {
+            continue;
+        }
+        let said: String = in_words(&payload, &message.uid).chars().take(LETTERS_MAX).collect();
+        lines.push(Line { at, text: format!("{}: {}", message.kind, said.trim_end()) });
+    }
+    Ok(())
+}
+
+/// What a message says that the concentrator made itself.
+fn in_words(payload: &Value, uid: &str) -> String {
+    let word = |name: &str| payload.get(name).and_then(Value::as_str).map(harmless);
+    if payload.get("what").is_some() {
+        return audit::in_words(payload, uid);
+    }
+    if let (Some(name), Some(state), Some(sentence)) = (word("name"), word("state"), word("sentence")) {
+        let subject = word("subject").map(|subject| format!(" {subject}")).unwrap_or_default();
+        return format!("alert {name}{subject} {state}: {sentence}");
+    }
+    let fields = payload.as_object().into_iter().flatten();
+    let words: Vec<_> = fields.map(|(name, value)| format!("{name} {value}")).collect();
+    harmless(&if words.is_empty() { payload.to_string() } else { words.join(", ") })
 }
 
 /// A moment, or how long ago it was, in microseconds since 1970.
@@ -112,6 +149,26 @@ fn moment(word: &str, now: Timestamp) -> Result<i64, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_of_the_concentrator_are_told_in_words() {
+        let said = |payload: &str| in_words(&serde_json::from_str(payload).unwrap(), "");
+        for (payload, words) in [
+            (
+                r#"{"n":3,"what":"configuration","count":1,"detail":"api added","hash":"00"}"#,
+                "configuration  api added",
+            ),
+            (r#"{"name":"disk","state":"raised","sentence":"make room"}"#, "alert disk raised: make room"),
+            (
+                r#"{"name":"destination","subject":"erp","state":"cleared","sentence":"s"}"#,
+                "alert destination erp cleared: s",
+            ),
+            (r#"{"before":0,"after":1}"#, "after 1, before 0"),
+            (r#""text""#, "\"text\""),
+        ] {
+            assert_eq!(said(payload), words);
+        }
+    }
 
     #[test]
     fn moments_are_told_by_the_clock_or_by_how_long_ago() {

@@ -7,7 +7,7 @@ use crate::hub::status::{Backups, Certificate, Destination, Status, Wear};
 use crate::router::access::WeakObjects;
 use crate::service::journal::Health;
 
-/// Percent by which a share must fall below its limit before it is not wrong any more.
+/// Percent by which a share must fall below its limit before it is not wrong any more; half of the limit at most.
 const PERCENT_BACK: u64 = 5;
 /// From this share of its life on, a medium is to be replaced, in percent.
 const WORN_PERCENT: u8 = 80;
@@ -96,7 +96,7 @@ pub fn conditions(
     let mut found = Vec::new();
     let mut wrong = |rule, sentence: String| found.push((rule, String::new(), sentence));
     let share = |rule, part: u64, whole: u64, percent: u64| {
-        let percent = if is_up(rule) { percent.saturating_sub(PERCENT_BACK) } else { percent };
+        let percent = if is_up(rule) { percent - PERCENT_BACK.min(percent / 2) } else { percent };
         whole > 0 && part.saturating_mul(100) >= whole.saturating_mul(percent)
     };
     keys(seen, thresholds, &mut wrong);
@@ -318,6 +318,10 @@ mod tests {
     }
 
     fn found(world: &World, up: &[Rule]) -> Vec<(Rule, String)> {
+        found_by(world, &THRESHOLDS, up)
+    }
+
+    fn found_by(world: &World, thresholds: &Thresholds, up: &[Rule]) -> Vec<(Rule, String)> {
         let [failed_logins, delivered, slow] = world.counts;
         let observed = Observed {
             status: &world.status,
@@ -330,7 +334,7 @@ mod tests {
             hottest: world.hottest,
             is_under_voltage: world.is_under_voltage,
         };
-        let found = conditions(&observed, &THRESHOLDS, |rule| up.contains(&rule));
+        let found = conditions(&observed, thresholds, |rule| up.contains(&rule));
         assert!(found.iter().all(|(rule, _, sentence)| RULES.contains(rule) && sentence.len() > 20));
         found.into_iter().map(|(rule, subject, _)| (rule, subject)).collect()
     }
@@ -443,6 +447,19 @@ mod tests {
         world.status.disk.free = 151;
         world.hottest = Some(COOL - 1);
         assert_eq!(found(&world, &all), []);
+    }
+
+    /// An empty queue is never too full.
+    #[test]
+    fn a_small_limit_can_be_fallen_below() {
+        for queue_percent in 1..=10 {
+            let mut world = well();
+            world.status.queue.bytes = 0;
+            let thresholds = Thresholds { queue_percent, ..THRESHOLDS };
+            assert_eq!(found_by(&world, &thresholds, &[Rule::Queue]), [], "{queue_percent}");
+            world.status.queue.bytes = queue_percent;
+            assert_eq!(found_by(&world, &thresholds, &[Rule::Queue]).len(), 1, "{queue_percent}");
+        }
     }
 
     #[test]

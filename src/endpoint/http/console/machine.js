@@ -50,7 +50,7 @@ function backup(state) {
   return [facts([
     [t("backup_last"), state.last ? moment(state.last) : t("backup_none")],
     state.last && [t("backup_holds"), size()],
-    [t("backup_next"), state.next ? moment(state.next) : t("backup_clock")],
+    [t("backup_next"), state.next ? moment(state.next) : t("when_clock_right")],
     state.copied && [t("backup_copied"), moment(state.copied)],
   ].filter(Boolean)), problem(state.error), problem(state.copy_error)];
 }
@@ -64,7 +64,10 @@ function plain(value, name = "") {
     plain(inside, [name, part.replaceAll("_", " ")].filter(Boolean).join(": ")));
 }
 
-const available = (share) => (share == null ? t("not_available") : `${number(share * 100, 3)} %`);
+function available(share, clockIsSet) {
+  if (share != null) return `${number(share * 100, 3)} %`;
+  return t(clockIsSet === false ? "when_clock_right" : "not_available");
+}
 
 function content(status) {
   const { disk, queue, sessions = {}, second_tries: tries } = status;
@@ -75,8 +78,8 @@ function content(status) {
       [t("environment"), t(status.environment ?? "–")],
       [t("up_for"), span(status.uptime_seconds ?? 0)],
       status.clock_is_set != null && [t("clock"), status.clock_is_set ? t("clock_right") : h("span", { class: "doubt" }, t("clock_unset"))],
-      [t("available_30"), available(status.availability?.days_30)],
-      [t("available_365"), available(status.availability?.days_365)],
+      [t("available_30"), available(status.availability?.days_30, status.clock_is_set)],
+      [t("available_365"), available(status.availability?.days_365, status.clock_is_set)],
       [t("logins"), number(sessions.logins)],
       [t("without_login"), number(sessions.unauthenticated)],
       ...Object.entries(sessions.by_listener ?? {}).map(([name, count]) => [`${t("connections")} (${name})`, number(count)]),

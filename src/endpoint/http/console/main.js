@@ -78,7 +78,10 @@ function loginPage(problem) {
 }
 
 function sentence(refused) {
-  if (refused.status === 401) return t("wrong_key");
+  if (refused.status === 401) {
+    const [, theirs, ours] = /environment "(\w+)", .* of "(\w+)"/.exec(refused.message) ?? [];
+    return theirs ? t("other_environment", t(theirs), t(ours)) : t("wrong_key");
+  }
   if (refused.status === 403) return t("no_right");
   return refused.status === 0 ? t("no_answer") : t("bad_answer", refused.message);
 }
