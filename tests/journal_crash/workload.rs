@@ -36,9 +36,9 @@ pub fn steps(seed: u64, len: usize) -> Vec<Step> {
             30..45 => Step::Append(400 + random.below(200)),
             45..50 => Step::Append(random.below(1500)),
             50..65 => Step::Move(random.below(DESTINATIONS) as Destination, random.below(4)),
-            65..93 => Step::Commit,
-            93..96 => Step::Retire,
-            96 => Step::Reclaim,
+            65..91 => Step::Commit,
+            91..94 => Step::Retire,
+            94..97 => Step::Reclaim,
             97 => Step::Restart,
             _ => Step::Kill,
         });
