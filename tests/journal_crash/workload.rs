@@ -121,7 +121,9 @@ pub fn hand_over(journal: &mut Journal, model: &mut Model, step: &Step, salt: u6
 pub fn retire(medium: &SimMedium, journal: &mut Journal, model: &mut Model) -> Result<(), Refusal> {
     let plan = journal.plan();
     let thinned = journal.last_thinned(&plan);
-    model.let_go(medium.ops_len(), journal.last_of(&plan), thinned);
+    let deleted = journal.last_of(&plan);
+    // One that loses the last of what it has goes as a whole, be there older ones or not.
+    model.let_go(medium.ops_len(), deleted, thinned.max(deleted));
     journal.retire(&plan)?;
     model.gone(medium.ops_len(), thinned);
     Ok(())
