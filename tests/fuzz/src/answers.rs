@@ -28,16 +28,19 @@ pub fn access_list(data: &[u8]) {
         }
         Err(AccessFileCause::Objects(sentences)) => {
             assert!(!sentences.is_empty() && sentences.len() <= 100);
-            // A key is what stands behind its name; the same digits as somebody's UID are none. A member that nobody knows is
-            // told by its name, whatever that is.
-            let known =
-                sentences.iter().filter(|sentence| !sentence.ends_with(" is neither GroupName nor AuthKey"));
-            for sentence in known.filter_map(|sentence| sentence.split_once("AuthKey")) {
-                assert!(sentence.1.len() < 64, "{sentence:?}");
-            }
+            let text = String::from_utf8_lossy(data);
+            assert!(!sentences.iter().any(|sentence| shows_a_key(sentence, &text)), "{sentences:?}");
         }
         Err(_) => {}
     }
+}
+
+/// Whether a sentence about a list has the digits of a key in it. Names are told as they are: digits that stand in the list
+/// more than once may be a name, too.
+fn shows_a_key(sentence: &str, list: &str) -> bool {
+    let mut runs = sentence.split(|letter: char| !letter.is_ascii_hexdigit()).filter(|run| run.len() >= 64);
+    let is_key = |run: &str| list.contains(&format!("\"AuthKey\":\"{run}")) && list.matches(run).count() == 1;
+    runs.any(is_key)
 }
 
 /// What a webhook answers to an object's request.
