@@ -16,7 +16,7 @@ use crate::hub::file_stamp::stamp;
 use crate::logfmt::Quoted;
 use crate::service::config::{Config, Files, Mistake};
 use crate::service::listen::Sockets;
-use crate::service::settings::connections;
+use crate::service::settings::{Connections, bounded};
 use crate::service::supervision::Manager;
 use crate::service::upgrade::judge::{self, After};
 use crate::service::upgrade::successor::{Awaited, Successor, Verdict};
@@ -97,14 +97,10 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Fewer descriptors than the configured connections need mean fewer connections, which the operator should know.
 fn tell_bounds(config: &Config, open_files: u64) {
-    let bounded = connections(config, open_files);
-    if (bounded.sessions, bounded.api) != (config.sessions.max_connections, config.api.max_connections) {
+    if let Some(Connections { sessions, api }) = bounded(config, open_files) {
         log::warn!(
-            "event=connections_bounded open_files={open_files} sessions={} api={} hint=\"raise LimitNOFILE, or lower max_connections\"",
-            bounded.sessions,
-            bounded.api
+            "event=connections_bounded open_files={open_files} sessions={sessions} api={api} hint=\"raise LimitNOFILE, or lower max_connections\""
         );
     }
 }

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::access_file::{self, AccessFileCause, AccessFileError};
+use super::alerts::Rule;
 use super::file_stamp::{Stamp, stamp};
 use super::{Hub, lock};
 use crate::router::access::{AccessList, AccessRefusal};
@@ -45,6 +47,8 @@ pub struct AccessKeeper {
     /// One list at a time; so disk work never takes more than one thread, whatever comes in.
     turn: smol::lock::Mutex<()>,
     seen: Mutex<Stamp>,
+    /// The file could not be read. That may pass and leave no trace on the file, so it is tried again.
+    is_unread: AtomicBool,
 }
 
 /// A file that was read and is not in force yet.
@@ -62,6 +66,7 @@ impl NextFile<'_> {
     pub fn put_in_force(self) {
         *lock(&self.keeper.seen) = self.seen;
         *lock(&self.keeper.path) = self.path;
+        self.keeper.is_well();
         if self.keeper.hub.with_router(|router| *router.access() != self.list) {
             self.keeper.hub.replace_access(self.list, FILE);
         }
@@ -71,7 +76,13 @@ impl NextFile<'_> {
 impl AccessKeeper {
     /// A keeper of this file, whose content is in force already; `seen` is its stamp from before it was read.
     pub fn new(hub: Arc<Hub>, path: PathBuf, seen: Stamp) -> Self {
-        Self { hub, path: Mutex::new(path), turn: smol::lock::Mutex::new(()), seen: Mutex::new(seen) }
+        Self {
+            hub,
+            path: Mutex::new(path),
+            turn: smol::lock::Mutex::new(()),
+            seen: Mutex::new(seen),
+            is_unread: AtomicBool::new(false),
+        }
     }
 
     /// Where the list is.
@@ -116,6 +127,7 @@ impl AccessKeeper {
         let (stored, seen) = stored.await;
         let list = stored.map_err(ReplaceError::Storage)?;
         *lock(&self.seen) = seen;
+        self.is_well();
         let count = list.len();
         self.hub.replace_access(list, by);
         // What ended with the old list must not come back with a restart. A journal that takes nothing keeps nobody out.
@@ -124,16 +136,41 @@ impl AccessKeeper {
     }
 
     /// Takes up the file if somebody changed it; to be called every second. `Some`: how many objects it has now.
-    /// A file that cannot be used changes nothing and is told once for each change.
+    /// A file that cannot be used changes nothing, is an alert until it can, and is told once for each change.
     pub async fn reload_if_changed(&self) -> Result<Option<usize>, AccessFileError> {
+        let is_new = |seen: Stamp, now| seen != now || self.is_unread.load(Ordering::Relaxed);
         let now = stamp(&lock(&self.path));
-        if *lock(&self.seen) == now {
+        if !is_new(*lock(&self.seen), now) {
             return Ok(None);
         }
         let _turn = self.turn.lock().await;
-        if std::mem::replace(&mut *lock(&self.seen), now) == now {
+        let before = std::mem::replace(&mut *lock(&self.seen), now);
+        if !is_new(before, now) {
             return Ok(None);
         }
+        let list = match self.read(now).await {
+            Ok(list) => list,
+            Err(error) => {
+                let sentence = format!("the list before stays in force until this is mended: {error}");
+                self.hub.alerts.raise(Rule::AccessList, "", sentence);
+                let is_unread = matches!(error.cause, AccessFileCause::Io(_));
+                let was_unread = self.is_unread.swap(is_unread, Ordering::Relaxed);
+                let is_told = before == now && is_unread && was_unread;
+                return if is_told { Ok(None) } else { Err(error) };
+            }
+        };
+        self.is_well();
+        if self.hub.with_router(|router| *router.access() == list) {
+            return Ok(None);
+        }
+        let count = list.len();
+        self.hub.replace_access(list, FILE);
+        let _never = self.hub.all_recorded().await;
+        Ok(Some(count))
+    }
+
+    /// Reads the file, which was like this just now.
+    async fn read(&self, now: Stamp) -> Result<AccessList, AccessFileError> {
         let groups = self.groups();
         let path = lock(&self.path).clone();
         let load = {
@@ -141,17 +178,18 @@ impl AccessKeeper {
             move || access_file::load(&path, |group| groups.contains(group))
         };
         let list = smol::unblock(load).await?;
-        let count = list.len();
-        if self.hub.with_router(|router| *router.access() == list) {
-            return Ok(None);
-        }
         // That nobody is let in any more is said by an empty list, not by a file that got lost.
-        if now.is_none() && list.is_empty() {
+        let is_gone = now.is_none() && list.is_empty();
+        if is_gone && self.hub.with_router(|router| *router.access() != list) {
             return Err(AccessFileError { path, cause: AccessFileCause::Gone });
         }
-        self.hub.replace_access(list, FILE);
-        let _never = self.hub.all_recorded().await;
-        Ok(Some(count))
+        Ok(list)
+    }
+
+    /// The file and the list in force are the same.
+    fn is_well(&self) {
+        self.is_unread.store(false, Ordering::Relaxed);
+        self.hub.alerts.clear(Rule::AccessList, "");
     }
 
     fn groups(&self) -> Vec<GroupName> {

@@ -85,6 +85,13 @@ pub fn connections(config: &Config, open_files: u64) -> Connections {
     Connections { sessions: config.sessions.max_connections.min(room.saturating_sub(api)).max(1), api }
 }
 
+/// The same if it is less than what is configured, which the operator should know.
+pub fn bounded(config: &Config, open_files: u64) -> Option<Connections> {
+    let configured =
+        Connections { sessions: config.sessions.max_connections, api: config.api.max_connections };
+    Some(connections(config, open_files)).filter(|bounded| *bounded != configured)
+}
+
 /// How many descriptors this process may have: what systems give that do not say is little.
 pub fn open_files() -> u64 {
     raise_open_files().unwrap_or(1024)
@@ -228,6 +235,8 @@ mod tests {
             (0, Connections { sessions: 1, api: 1 }),
         ] {
             assert_eq!(connections(&config, open_files), expected, "{open_files}");
+            let less = (expected != configured).then_some(expected);
+            assert_eq!(bounded(&config, open_files), less, "{open_files}");
         }
     }
 }

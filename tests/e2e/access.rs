@@ -1,5 +1,7 @@
 //! The access list: uploaded, refused, edited, revoked, on disk.
 
+use std::process::Command;
+
 use iotsocketd::hub::access_file::key_to_hex;
 use iotsocketd::wire::{AclItem, AuthKey, Format, GroupName, Transmission};
 use serde_json::{Value, json};
@@ -266,6 +268,26 @@ fn a_broken_file_while_running_changes_nothing_and_at_start_is_exit_1() {
     let ran = site.run(&["run"]);
     assert_eq!(ran.code, 1);
     assert!(ran.err.contains("acl.json"), "{}", ran.err);
+}
+
+/// A list that could not be read is read again, though nothing of its file changes any more.
+#[test]
+fn a_list_that_nobody_could_read_for_want_of_descriptors_is_in_force_once_there_are_some() {
+    let site = Site::new();
+    let pump = site.device("pump-1", "Devices");
+    site.start();
+    let descriptors = |count: usize| {
+        let limit = ["--pid", &site.pid().to_string(), &format!("--nofile={count}:")].map(str::to_owned);
+        assert!(Command::new("prlimit").args(&limit).status().unwrap().success());
+    };
+    let refusals = || site.log().matches("event=access_list_refused").count();
+    site.login_with_token(pump).0.is_alive();
+    descriptors(1);
+    site.write_acl(&json!({}));
+    eventually("it is refused", || refusals() > 0);
+    descriptors(4096);
+    eventually("it is in force", || site.try_login(pump).is_err());
+    assert_eq!(refusals(), 1, "{}", site.log());
 }
 
 /// Each of them can log in as the others.

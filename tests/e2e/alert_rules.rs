@@ -266,3 +266,48 @@ fn books_that_are_not_what_lies_in_the_journal() {
     all_cleared(&site, &["books"], || ());
     told_once(&site, &["books"]);
 }
+
+#[test]
+fn fewer_descriptors_than_the_configured_connections_need() {
+    let site = Site::new();
+    site.start_under(&["prlimit", "--nofile=256:256"]);
+    all_raised(&site, &["open_files"], || ());
+    let sentence = up(&site, "open_files").unwrap()["sentence"].as_str().unwrap().to_owned();
+    assert!(sentence.contains("48 sessions and 16 connections of the API"), "{sentence}");
+    // What is configured is what there is.
+    site.set("sessions", "max_connections", "48");
+    site.set("api", "max_connections", "16");
+    all_cleared(&site, &["open_files"], || ());
+    told_once(&site, &["open_files"]);
+}
+
+#[test]
+fn an_access_list_that_cannot_be_taken_up() {
+    let site = Site::new();
+    let [pump, valve] = ["pump", "valve"].map(|uid| site.device(uid, "Devices"));
+    site.start();
+    let whole = site.read("state/acl.json");
+    let write = |text: &str| fs::write(site.path("state/acl.json"), text).unwrap();
+    let is_in_force =
+        || [pump, valve].into_iter().for_each(|device| site.login_with_token(device).0.is_alive());
+    write(&whole[..whole.len() / 2]);
+    all_raised(&site, &["access_list"], || ());
+    let alert = up(&site, "access_list").unwrap();
+    let sentence = alert["sentence"].as_str().unwrap();
+    assert!(sentence.contains("state/acl.json: is not JSON"), "{sentence}");
+    is_in_force();
+    // The same list as before is a good one.
+    write(&whole);
+    all_cleared(&site, &["access_list"], || ());
+    told_once(&site, &["access_list"]);
+    // One that is uploaded takes the place of a file that is gone.
+    fs::remove_file(site.path("state/acl.json")).unwrap();
+    all_raised(&site, &["access_list"], || ());
+    is_in_force();
+    let list: Value = serde_json::from_str(&whole).unwrap();
+    let item = |(uid, entry): (&String, &Value)| json!({"UID": uid, "GroupName": entry["GroupName"], "AuthKey": entry["AuthKey"]});
+    let list: Vec<_> = list.as_object().unwrap().iter().map(item).collect();
+    assert_eq!(site.post("/acl", &Value::from(list)).status, 200);
+    all_cleared(&site, &["access_list"], || ());
+    is_in_force();
+}

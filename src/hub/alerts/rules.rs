@@ -69,6 +69,10 @@ pub enum Rule {
     Availability,
     /// The start of the image found something wrong; what it is about.
     Gateway,
+    /// The file of the access list cannot be taken up.
+    AccessList,
+    /// There are fewer descriptors than the configured connections need.
+    OpenFiles,
 }
 
 /// How much an alert presses.
@@ -97,7 +101,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// In the order of [`Rule`].
-const TABLE: [(Rule, &str, Weight, End); 32] = {
+const TABLE: [(Rule, &str, Weight, End); 34] = {
     use End::{After, Over};
     use Rule::*;
     use Weight::{Now, Soon};
@@ -134,6 +138,8 @@ const TABLE: [(Rule, &str, Weight, End); 32] = {
         (Latency, "latency", Soon, Over(LONG_QUIET)),
         (Availability, "availability", Soon, Over(QUIET)),
         (Gateway, "gateway", Now, Over(QUIET)),
+        (AccessList, "access_list", Soon, Over(QUIET)),
+        (OpenFiles, "open_files", Soon, Over(QUIET)),
     ]
 };
 
@@ -184,7 +190,7 @@ mod tests {
             assert_eq!(rule as usize, at);
             assert_eq!(Rule::find(rule.name()), Some(rule));
         }
-        assert_eq!(Rule::Gateway as usize + 1, TABLE.len(), "the last one");
+        assert_eq!(Rule::OpenFiles as usize + 1, TABLE.len(), "the last one");
     }
 
     #[test]

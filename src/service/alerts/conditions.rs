@@ -25,7 +25,7 @@ const SLOW: u64 = 10;
 const SLOW_SHARE: u64 = 100;
 
 /// The rules that are judged here.
-pub const RULES: [Rule; 25] = [
+pub const RULES: [Rule; 26] = [
     Rule::WeakCentralKey,
     Rule::WeakObjectKeys,
     Rule::Queue,
@@ -51,6 +51,7 @@ pub const RULES: [Rule; 25] = [
     Rule::Latency,
     Rule::Availability,
     Rule::Gateway,
+    Rule::OpenFiles,
 ];
 
 /// What the configuration says.

@@ -20,6 +20,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::config::Config;
+use super::settings::{Connections, bounded, open_files};
 use super::view::View;
 use crate::hub::alerts::Rule;
 use crate::hub::lock;
@@ -54,6 +55,8 @@ pub struct Lookout {
 struct Settings {
     thresholds: Thresholds,
     led: Option<String>,
+    /// What there are descriptors for, if that is less than what is configured.
+    bounded: Option<Connections>,
 }
 
 impl Settings {
@@ -63,7 +66,7 @@ impl Settings {
             queue_percent: config.alerts.queue_percent.into(),
             disk_percent: config.alerts.disk_percent.into(),
         };
-        Self { thresholds, led: config.alerts.led.clone() }
+        Self { thresholds, led: config.alerts.led.clone(), bounded: bounded(config, open_files()) }
     }
 }
 
@@ -141,9 +144,9 @@ struct Looking {
 
 impl Looking {
     fn look(&mut self) {
-        let (thresholds, led) = {
+        let (thresholds, led, bounded) = {
             let settings = lock(&self.settings);
-            (settings.thresholds, settings.led.clone())
+            (settings.thresholds, settings.led.clone(), settings.bounded)
         };
         let (status, health) = self.view.look_closely();
         let refused = |name: &&str| status.refusals.get(*name).copied().unwrap_or_default();
@@ -171,6 +174,7 @@ impl Looking {
             |rule| alerts.is_up(rule, ""),
         );
         found.extend(told_by_the_image(Path::new(IMAGE)));
+        found.extend(bounded.map(few_descriptors));
         found.extend(PERIODS.into_iter().filter_map(|days| self.risk(days)));
         alerts.assess(&RULES, found);
         let now = Instant::now();
@@ -198,4 +202,12 @@ impl Looking {
         );
         Some((Rule::Availability, format!("{days} days"), sentence))
     }
+}
+
+/// There are fewer descriptors than the configured connections need.
+fn few_descriptors(Connections { sessions, api }: Connections) -> (Rule, String, String) {
+    let sentence = format!(
+        "there are descriptors for {sessions} sessions and {api} connections of the API only: raise LimitNOFILE, or lower max_connections"
+    );
+    (Rule::OpenFiles, String::new(), sentence)
 }

@@ -244,6 +244,7 @@ const WORDS = {
 
 /** What the alerts of the program say, where it is not English that is wanted. */
 const ALERTS_FR = {
+  access_list: "le fichier de la liste d’accès ne peut être pris, l’ancienne liste reste en vigueur : corrigez-le, voir le journal",
   archive: "des messages échus restent dans le journal, car leur archivage échoue : voir le journal",
   availability: "la disponibilité de 99,9 % est menacée : voir les redémarrages et les arrêts",
   backup: "la sauvegarde de la nuit manque : voir « Machine » et le journal",
@@ -263,6 +264,7 @@ const ALERTS_FR = {
   object_chatty: "cet objet envoie bien plus que d’habitude : vérifiez-le",
   object_silent: "cet objet se tait plus longtemps que d’habitude : vérifiez-le",
   object_two_addresses: "cet objet parle tour à tour depuis deux adresses : sa clé est peut-être copiée",
+  open_files: "il y a trop peu de descripteurs pour les connexions configurées : augmentez LimitNOFILE, ou baissez max_connections",
   quarantine: "des messages d’un réseau partenaire ne peuvent être lus : corrigez la configuration, puis « remap »",
   queue: "des messages pour le central remplissent la file : rétablissez sa session ou son webhook",
   request_webhook: "le webhook des requêtes échoue : voir le journal, et son exploitant",
