@@ -7,55 +7,23 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::poll_fn;
-use std::task::{Poll, Waker};
-use std::time::{Duration, Instant};
-
-use async_io::Timer;
-use smol::future::FutureExt as _;
+use std::time::Instant;
 
 use super::alerts::{Alerts, Rule};
 use super::auditing::{Deed, What};
 use super::durable::NeverDurable;
 use super::intake::{Arrival, IntakeError, Receipt};
-use super::status::SecondTries;
+use super::second_tries::{Recollect, key_of_later};
 use super::{Hub, Turn, lock};
-use crate::ingest::{Kept, Link, Mapped, Outcome, Seen, Shape, dedup_of_stored};
+use crate::ingest::{Kept, Link, Mapped, Outcome, Shape};
 use crate::journal::front::{Refused, Takes};
 use crate::journal::record::{Kind, Message, State, Via};
 use crate::journal::stamp::{Clock, MessageId};
 use crate::router::Count;
 use crate::wire::{Format, GroupName, Payload, Uid};
 
-/// How long a request is held while it is not known what came before the start. Networks wait 10 s.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Shapes of one source that are told one by one: there is room for other alerts, too.
 pub const SHAPES_TOLD_MAX: usize = 16;
-/// What stands before the key of what a network says later: it has second tries of its own.
-const LATER: &str = "later ";
-
-/// What is known of messages that came before.
-#[derive(Debug, Default)]
-pub struct Before(Seen<MessageId>);
-
-impl Before {
-    /// Takes up a record that came in by a source, oldest first. `id` is the record's own, `time_us` when it came in.
-    pub fn note(&mut self, id: MessageId, time_us: i64, message: &Message<'_>) {
-        let (Some(source), Some(network)) = (&message.source, &message.network) else { return };
-        let (is_later, first) = match (message.kind, Link::of_stored(network)) {
-            (Kind::Telemetry, Some(Link::Remapped(first, _))) => (false, first),
-            (Kind::Telemetry, _) => (false, id),
-            (_, Some(Link::Merged(first))) => (true, first),
-            // What is in quarantine has no key.
-            (_, None) => (true, id),
-            (_, Some(_)) => return,
-        };
-        if let Some(key) = dedup_of_stored(network) {
-            let key = if is_later { format!("{LATER}{key}") } else { key };
-            self.0.note(source, &key, first, time_us);
-        }
-    }
-}
 
 /// An element that is kept in quarantine.
 #[derive(Debug, Clone, Copy)]
@@ -86,9 +54,6 @@ pub enum Released {
 /// The hub's side of it.
 #[derive(Debug, Default)]
 pub(super) struct IngestDesk {
-    /// `None`: it is still being read.
-    before: Option<Before>,
-    waiting: Vec<Waker>,
     /// Shapes of bodies in quarantine that were told, by source.
     told: BTreeMap<String, BTreeSet<Shape>>,
 }
@@ -113,31 +78,15 @@ impl IngestDesk {
 }
 
 impl Hub {
-    /// How well second tries are known; `None`: that is not known yet, or nothing is brought.
-    pub fn second_tries(&self) -> Option<SecondTries> {
-        let core = lock(&self.core);
-        let Before(seen) = core.ingest.before.as_ref()?;
-        let window_seconds = u64::try_from(seen.window_us()).unwrap_or_default() / 1_000_000;
-        Some(SecondTries { known: seen.len() as u64, crowded_out: seen.crowded_out(), window_seconds })
-    }
-
-    /// What came before the start is known now.
-    pub fn give_before(&self, before: Before) {
-        let waiting = {
-            let desk = &mut lock(&self.core).ingest;
-            desk.before = Some(before);
-            std::mem::take(&mut desk.waiting)
-        };
-        waiting.into_iter().for_each(Waker::wake);
-    }
-
     /// Takes what a source brought, see [`super::intake::Intake::take`].
     pub async fn take_of_network(
         &self,
         source: &str,
         arrivals: Vec<Arrival>,
+        journal: &impl Recollect,
     ) -> Result<Vec<Receipt>, IntakeError> {
         self.wait_for_before().await?;
+        self.recollect(source, arrivals.iter().filter_map(Arrival::mapped), journal).await?;
         let (receipts, on_flash) = self.take_arrivals(source, arrivals)?;
         on_flash.await?;
         Ok(receipts)
@@ -147,27 +96,6 @@ impl Hub {
     pub fn right_us(&self) -> Option<i64> {
         let now = lock(&self.core).log.stamp();
         (now.clock == Clock::Synced).then_some(now.wall_us)
-    }
-
-    /// Resolves when it is known what came before the start.
-    pub async fn wait_for_before(&self) -> Result<(), IntakeError> {
-        let known = poll_fn(|context| {
-            let desk = &mut lock(&self.core).ingest;
-            if desk.before.is_some() {
-                return Poll::Ready(Ok(()));
-            }
-            desk.waiting.push(context.waker().clone());
-            Poll::Pending
-        });
-        if lock(&self.core).ingest.before.is_some() {
-            return Ok(());
-        }
-        known
-            .or(async {
-                Timer::after(PATIENCE).await;
-                Err(IntakeError::Starting)
-            })
-            .await
     }
 
     /// Takes an element out of quarantine, if the outcome of mapping it now is more than that it cannot be mapped. It
@@ -244,17 +172,18 @@ impl Turn<'_> {
         }
         let message = telemetry(group, source, &mapped.network, mapped);
         let appended = self.core.log.append(message);
-        let (id, time_us) = match appended {
-            Ok(seq) => self.id_of(seq),
+        let seq = match appended {
+            Ok(seq) => seq,
             Err(Refused::TooLarge) => return Ok(Receipt::Refused(Refused::TooLarge.to_string().into())),
             Err(refused) => return Err(not_taken(refused)),
         };
+        let (id, time_us) = self.id_of(seq);
         self.core.central.received(group);
         if let Some(group) = self.core.router.group_of(mapped.uid) {
             self.core.seen.sent(mapped.uid, group, None, self.now);
         }
-        if let (Some(dedup), Some(before)) = (&mapped.dedup, &mut self.core.ingest.before) {
-            before.0.note(source, dedup, id, time_us);
+        if let (Some(dedup), Some(before)) = (&mapped.dedup, &mut self.core.tries.before) {
+            before.note_key(source, dedup, id, seq, time_us);
         }
         Ok(Receipt::Taken(id))
     }
@@ -266,7 +195,7 @@ impl Turn<'_> {
         mapped: &Mapped,
     ) -> Result<Receipt, IntakeError> {
         let first = self.first_of(source, mapped.dedup.as_deref());
-        let later = mapped.dedup.as_ref().map(|dedup| format!("{LATER}{dedup}"));
+        let later = mapped.dedup.as_deref().map(key_of_later);
         let again = self.first_of(source, later.as_deref());
         let network = match (again, first) {
             (Some(first), _) => Link::Duplicate(first).put_before("{}"),
@@ -282,8 +211,8 @@ impl Turn<'_> {
             (None, Some(first)) => (Receipt::Merged(first), first),
             (None, None) => (Receipt::Taken(id), id),
         };
-        if let (Some(later), Some(before)) = (&later, &mut self.core.ingest.before) {
-            before.0.note(source, later, of, time_us);
+        if let (Some(later), Some(before)) = (&later, &mut self.core.tries.before) {
+            before.note_key(source, later, of, seq, time_us);
         }
         Ok(receipt)
     }
@@ -326,10 +255,10 @@ impl Turn<'_> {
         }
         let network = Link::Remapped(kept.id, kept.arrived_us).put_before(&mapped.network);
         let message = telemetry(group, kept.source, &network, &mapped);
-        self.core.log.append_with(message, release).map_err(not_taken)?;
+        let seq = self.core.log.append_with(message, release).map_err(not_taken)?;
         self.core.central.received(group);
-        if let (Some(dedup), Some(before)) = (&mapped.dedup, &mut self.core.ingest.before) {
-            before.0.note(kept.source, dedup, kept.id, kept.arrived_us);
+        if let (Some(dedup), Some(before)) = (&mapped.dedup, &mut self.core.tries.before) {
+            before.note_key(kept.source, dedup, kept.id, seq, kept.arrived_us);
         }
         Ok(Released::Mapped)
     }
@@ -361,11 +290,6 @@ impl Turn<'_> {
         let (id, _) = self.id_of(seq);
         self.core.ingest.tell(&self.hub.alerts, source, kept.shape, &kept.sentence);
         Ok(Receipt::Quarantined(id))
-    }
-
-    /// The first message with this key.
-    fn first_of(&self, source: &str, dedup: Option<&str>) -> Option<MessageId> {
-        self.core.ingest.before.as_ref()?.0.find(source, dedup?)
     }
 
     /// The id and the time of what was just appended.

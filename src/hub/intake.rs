@@ -55,6 +55,16 @@ pub enum Arrival {
     },
 }
 
+impl Arrival {
+    /// The message, if it could be mapped.
+    pub fn mapped(&self) -> Option<&Mapped> {
+        match self {
+            Self::Message { mapped, .. } | Self::Merge { mapped, .. } => Some(mapped),
+            Self::Quarantine { .. } => None,
+        }
+    }
+}
+
 /// Shows nothing of what a device sent.
 impl fmt::Debug for Arrival {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -136,6 +146,8 @@ impl std::error::Error for RemapError {}
 pub enum IntakeError {
     /// It is still being read what came before the start.
     Starting,
+    /// Too many that may have come before are looked for in the journal.
+    Searching,
     /// Too much waits to be written.
     Busy,
     /// The journal is full, and new messages are refused.
@@ -148,6 +160,7 @@ impl fmt::Display for IntakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Starting => "it is not known yet what came before the start: try again",
+            Self::Searching => "it is being looked up whether messages came before: try again",
             Self::Busy => "too many messages wait to be written: try again",
             Self::Full => "the journal is full: try again when something was delivered",
             Self::ReadOnly => "the journal cannot be written: try again when it was repaired",

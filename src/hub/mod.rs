@@ -28,6 +28,7 @@ pub mod outbox;
 pub mod recorded_calls;
 pub mod recording;
 mod rights;
+pub mod second_tries;
 pub mod seen;
 pub mod status;
 pub mod subscribers;
@@ -96,6 +97,7 @@ struct Core {
     seen: seen::Seen,
     auditing: auditing::Auditing,
     ingest: ingesting::IngestDesk,
+    tries: second_tries::TriesDesk,
     weak_objects: WeakObjects,
     last_id: u64,
     /// The moment for which the timer task sleeps; `None`: it waits to be told.
@@ -161,6 +163,7 @@ impl Hub {
                 seen: seen::Seen::new(Instant::now()),
                 auditing: auditing::Auditing::new(small.audit()),
                 ingest: ingesting::IngestDesk::default(),
+                tries: second_tries::TriesDesk::default(),
                 last_id: 0,
                 timer_armed: None,
                 timer_waker: None,

@@ -19,6 +19,7 @@
 //! gateway that never knew the time, the future) is given as it came and marked by a [`Flag`]; only what is no time at all
 //! leads to the quarantine.
 
+mod crowd;
 mod draft;
 mod encoding;
 mod fields;
@@ -33,13 +34,14 @@ mod shape;
 mod source;
 mod time;
 
+pub use crowd::Between;
 pub use encoding::base64;
 pub use kept::Kept;
 pub use link::Link;
 pub use outcome::{Fault, Flag, Malformed, Mapped, Outcome, Unmapped};
 pub use rate::Allowance;
 pub use request::{HEADERS, Request};
-pub use seen::{SEEN_MAX, SEEN_US, Seen, dedup_of_stored};
+pub use seen::{Recalled, SEEN_US, Seen, dedup_of_stored};
 pub use shape::Shape;
 pub use source::{
     ALIASES_FILE_MAX, ALIASES_MAX, Aliases, Encoding, Map, NetworkFormat, Objects, Source, check_pointer,

@@ -20,6 +20,16 @@ pub enum Outcome {
     Unmapped(Unmapped),
 }
 
+impl Outcome {
+    /// The message, if there is one.
+    pub fn mapped(&self) -> Option<&Mapped> {
+        match self {
+            Self::Message(mapped) | Self::Merge(mapped) => Some(mapped),
+            Self::Ignored(_) | Self::Unmapped(_) => None,
+        }
+    }
+}
+
 /// A message as a network brought it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Mapped {

@@ -5,35 +5,45 @@
 //! a whole when its newest key is older than the window. Age is measured by the keys' times, but between two of them at
 //! most an hour passes: a clock that is set from 1970 to today forgets nothing. That two keys have the same 64 bits is as likely as one in
 //! 10^13 for each message at the most keys that there can be; nobody can make it happen, since the hash is keyed.
+//!
+//! Generations for which there is no room become a [`Crowd`]: of a key in there it is only known where its message would be,
+//! and whoever keeps the messages has to look.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 
+use super::crowd::{Between, Crowd, around};
 use super::fields::Fields;
 
 /// Networks have given up trying after so long: no key is forgotten earlier, unless there are too many.
 pub const SEEN_US: i64 = 24 * 3_600 * 1_000_000;
-/// Keys that are kept: 24 hours at 11 messages a second, and at most 24 MB. With more the window gets shorter.
-pub const SEEN_MAX: usize = 1_000_000;
+/// Keys that are known by heart: 24 hours at 11 messages a second, and at most 24 MB.
+const KNOWN_MAX: usize = 1_000_000;
 /// Keys of a generation, and how long it takes new ones.
 const GENERATION_MAX: usize = 50_000;
 const GENERATION_US: i64 = 3_600 * 1_000_000;
-const _: () = assert!(SEEN_MAX.is_multiple_of(GENERATION_MAX));
+/// Keys of one filter of the crowd, which takes 1.5 MB, and how many there are. With more keys than [`KNOWN_MAX`] and these,
+/// 24 hours at 196 messages a second, the window gets shorter.
+const FILTER_MAX: usize = 1_000_000;
+const FILTERS_MAX: usize = 16;
+const _: () = assert!(KNOWN_MAX.is_multiple_of(GENERATION_MAX) && FILTER_MAX.is_multiple_of(GENERATION_MAX));
 
 /// The keys of the newest messages, each with what stands for the message.
 #[derive(Debug)]
 pub struct Seen<T> {
     hasher: RandomState,
     newest: HashMap<u64, T>,
+    newest_between: Option<Between>,
     newest_since_us: i64,
     /// The time that passed so far, as it is counted here, and the last key's time.
     passed_us: i64,
     last_us: Option<i64>,
     older: VecDeque<Generation<T>>,
+    crowd: Crowd,
     /// Keys that went for want of room, and when the last of them came, by the time as it is counted here.
     crowded_out: u64,
     crowded_us: Option<i64>,
-    max: usize,
+    known_max: usize,
     generation_max: usize,
 }
 
@@ -41,45 +51,61 @@ pub struct Seen<T> {
 struct Generation<T> {
     /// Sorted by their hashes.
     keys: Box<[(u64, T)]>,
+    between: Between,
     until_us: i64,
+}
+
+/// What is known of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recalled<T> {
+    /// It came first with this message.
+    First(T),
+    /// If it came, then with a message whose record has a number between these, both included.
+    Perhaps(Between),
+    /// It did not come within the window.
+    Never,
 }
 
 impl<T: Copy> Default for Seen<T> {
     fn default() -> Self {
-        Self::with_bounds(SEEN_MAX, GENERATION_MAX)
+        Self::with_bounds(KNOWN_MAX, GENERATION_MAX, Crowd::with_bounds(FILTERS_MAX, FILTER_MAX))
     }
 }
 
 impl<T: Copy> Seen<T> {
-    fn with_bounds(max: usize, generation_max: usize) -> Self {
+    fn with_bounds(known_max: usize, generation_max: usize, crowd: Crowd) -> Self {
         Self {
             hasher: RandomState::new(),
             newest: HashMap::new(),
+            newest_between: None,
             newest_since_us: 0,
             passed_us: 0,
             last_us: None,
             older: VecDeque::new(),
+            crowd,
             crowded_out: 0,
             crowded_us: None,
-            max,
+            known_max,
             generation_max,
         }
     }
 
-    /// The message that came first with this key.
-    pub fn find(&self, source: &str, dedup: &str) -> Option<T> {
+    /// What is known of a key.
+    pub fn recall(&self, source: &str, dedup: &str) -> Recalled<T> {
         let hash = self.hasher.hash_one((source, dedup));
         let in_generation = |generation: &Generation<T>| {
             let at = generation.keys.binary_search_by_key(&hash, |(hash, _)| *hash).ok()?;
             generation.keys.get(at).map(|(_, first)| *first)
         };
         let newest = self.newest.get(&hash).copied();
-        newest.or_else(|| self.older.iter().rev().find_map(in_generation))
+        let known = newest.or_else(|| self.older.iter().rev().find_map(in_generation));
+        let perhaps = || self.crowd.may_hold(hash).map_or(Recalled::Never, Recalled::Perhaps);
+        known.map_or_else(perhaps, Recalled::First)
     }
 
-    /// Remembers the first message of a key, and forgets what is older than [`SEEN_US`]. Times are microseconds since 1970
-    /// as the machine believes.
-    pub fn note(&mut self, source: &str, dedup: &str, first: T, now_us: i64) {
+    /// Remembers the first message of a key, whose record has the number `at`, and forgets what is older than [`SEEN_US`].
+    /// Times are microseconds since 1970 as the machine believes.
+    pub fn note(&mut self, source: &str, dedup: &str, first: T, at: u64, now_us: i64) {
         let since_last = now_us.saturating_sub(self.last_us.replace(now_us).unwrap_or(now_us));
         self.passed_us += since_last.clamp(0, GENERATION_US);
         let is_old = self.passed_us - self.newest_since_us >= GENERATION_US;
@@ -91,13 +117,23 @@ impl<T: Copy> Seen<T> {
         while self.older.front().is_some_and(|generation| generation.until_us < kept_from_us) {
             self.older.pop_front();
         }
+        self.crowd.forget_before(kept_from_us);
         self.newest.insert(self.hasher.hash_one((source, dedup)), first);
-        while self.len() > self.max
-            && let Some(gone) = self.older.pop_front()
+        self.newest_between = Some(around(self.newest_between.unwrap_or((at, at)), (at, at)));
+        while self.known() > self.known_max
+            && let Some(Generation { keys, between, until_us }) = self.older.pop_front()
         {
-            self.crowded_out += gone.keys.len() as u64;
-            self.crowded_us = Some(gone.until_us);
+            let hashes = keys.iter().map(|(hash, _)| *hash);
+            if let Some(gone) = self.crowd.put(hashes, between, until_us) {
+                self.crowded_out += gone.keys as u64;
+                self.crowded_us = Some(gone.until_us);
+            }
         }
+    }
+
+    /// Whether no key is [`Recalled::Perhaps`].
+    pub fn knows_all(&self) -> bool {
+        self.crowd.len() == 0
     }
 
     /// How many keys went before their time for want of room.
@@ -105,14 +141,14 @@ impl<T: Copy> Seen<T> {
         self.crowded_out
     }
 
-    /// Keys are known for so long, in microseconds.
+    /// Keys are told for so long, in microseconds.
     pub fn window_us(&self) -> i64 {
         self.crowded_us.map_or(SEEN_US, |gone| (self.passed_us - gone).min(SEEN_US))
     }
 
-    /// How many keys are kept.
+    /// How many keys can be told.
     pub fn len(&self) -> usize {
-        self.newest.len() + self.older.iter().map(|generation| generation.keys.len()).sum::<usize>()
+        self.known() + self.crowd.len()
     }
 
     /// Whether nothing was seen.
@@ -120,10 +156,16 @@ impl<T: Copy> Seen<T> {
         self.len() == 0
     }
 
+    fn known(&self) -> usize {
+        self.newest.len() + self.older.iter().map(|generation| generation.keys.len()).sum::<usize>()
+    }
+
     fn seal(&mut self) {
         let mut keys: Box<[_]> = std::mem::take(&mut self.newest).into_iter().collect();
         keys.sort_unstable_by_key(|(hash, _)| *hash);
-        self.older.push_back(Generation { keys, until_us: self.passed_us });
+        if let Some(between) = self.newest_between.take() {
+            self.older.push_back(Generation { keys, between, until_us: self.passed_us });
+        }
         self.newest_since_us = self.passed_us;
     }
 }
@@ -136,6 +178,7 @@ pub fn dedup_of_stored(network: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::Recalled::{First, Never, Perhaps};
     use super::*;
 
     const HOUR: i64 = 3_600 * 1_000_000;
@@ -143,50 +186,84 @@ mod tests {
     #[test]
     fn the_first_is_found_for_24_hours() {
         let mut seen = Seen::default();
-        seen.note("net", "a", 1_u64, 0);
-        assert_eq!(seen.find("net", "a"), Some(1));
-        assert_eq!(seen.find("other", "a"), None);
-        assert_eq!(seen.find("ne", "ta"), None);
+        seen.note("net", "a", 1_u64, 0, 0);
+        assert_eq!(seen.recall("net", "a"), First(1));
+        assert_eq!(seen.recall("other", "a"), Never);
+        assert_eq!(seen.recall("ne", "ta"), Never);
         for quarter in 1..=4 * 24 {
-            seen.note("net", &format!("q{quarter}"), 100, quarter * HOUR / 4);
-            assert_eq!(seen.find("net", "a"), Some(1), "quarter {quarter}");
+            seen.note("net", &format!("q{quarter}"), 100, 0, quarter * HOUR / 4);
+            assert_eq!(seen.recall("net", "a"), First(1), "quarter {quarter}");
         }
         for quarter in 4 * 24..=4 * 27 {
-            seen.note("net", &format!("q{quarter}"), 100, quarter * HOUR / 4);
+            seen.note("net", &format!("q{quarter}"), 100, 0, quarter * HOUR / 4);
         }
-        assert_eq!(seen.find("net", "a"), None, "27 hours");
-        assert_eq!(seen.find("net", "q20"), Some(100));
+        assert_eq!(seen.recall("net", "a"), Never, "27 hours");
+        assert_eq!(seen.recall("net", "q20"), First(100));
     }
 
     #[test]
     fn a_clock_that_is_set_forgets_nothing() {
         let mut seen = Seen::default();
         let today = 500_000 * HOUR;
-        seen.note("net", "before the restart", 1_u64, today);
-        seen.note("net", "unsynced", 2, 0);
-        seen.note("net", "set", 3, today);
+        seen.note("net", "before the restart", 1_u64, 0, today);
+        seen.note("net", "unsynced", 2, 0, 0);
+        seen.note("net", "set", 3, 0, today);
         for quarter in 1..=4 * 23 {
-            seen.note("net", &quarter.to_string(), 9, today + quarter * HOUR / 4);
+            seen.note("net", &quarter.to_string(), 9, 0, today + quarter * HOUR / 4);
         }
         for (key, first) in [("before the restart", 1), ("unsynced", 2), ("set", 3)] {
-            assert_eq!(seen.find("net", key), Some(first), "{key}");
+            assert_eq!(seen.recall("net", key), First(first), "{key}");
         }
         assert!(seen.older.len() < 30);
     }
 
     #[test]
-    fn memory_is_bounded_and_the_oldest_go_first() {
-        let mut seen = Seen::with_bounds(100, 10);
-        for n in 0..100_u64 {
-            seen.note("net", &n.to_string(), n, 0);
+    fn memory_is_bounded_and_what_goes_is_looked_for_first() {
+        let mut seen = Seen::with_bounds(100, 10, Crowd::with_bounds(2, 50));
+        let recall = |seen: &Seen<u64>, n: u64| seen.recall("net", &n.to_string());
+        let is_perhaps = |recalled, n: u64| match recalled {
+            Perhaps((first, last)) => first <= 1_000 + n && 1_000 + n <= last,
+            _ => false,
+        };
+        for n in 0..100 {
+            seen.note("net", &n.to_string(), n, 1_000 + n, 0);
         }
-        assert!((0..100).all(|n| seen.find("net", &n.to_string()) == Some(n)), "as many as there may be");
-        assert_eq!((seen.crowded_out(), seen.window_us()), (0, SEEN_US));
-        seen.note("net", "more", 7, HOUR / 4);
-        assert_eq!(seen.len(), 91);
-        assert_eq!((seen.crowded_out(), seen.window_us()), (10, HOUR / 4), "and it is told");
-        assert_eq!(seen.find("net", "9"), None);
-        assert!((10..100).all(|n| seen.find("net", &n.to_string()) == Some(n)));
+        assert!((0..100).all(|n| recall(&seen, n) == First(n)), "as many as are known by heart");
+        for n in 100..200 {
+            seen.note("net", &n.to_string(), n, 1_000 + n, HOUR / 4);
+        }
+        assert_eq!(
+            (seen.len(), seen.crowded_out(), seen.window_us()),
+            (200, 0, SEEN_US),
+            "as many as there may be"
+        );
+        for n in 0..100 {
+            assert!(is_perhaps(recall(&seen, n), n), "{n}");
+        }
+        assert!((100..200).all(|n| recall(&seen, n) == First(n)));
+        seen.note("net", "200", 200, 1_200, HOUR / 2);
+        assert_eq!((seen.len(), seen.crowded_out(), seen.window_us()), (151, 50, HOUR / 2), "and it is told");
+        for n in 50..110 {
+            assert!(is_perhaps(recall(&seen, n), n), "{n}");
+        }
+        assert!((110..=200).all(|n| recall(&seen, n) == First(n)));
+    }
+
+    #[test]
+    fn the_crowd_goes_with_time() {
+        let mut seen = Seen::with_bounds(10, 10, Crowd::with_bounds(9, 10));
+        for n in 0..30_u64 {
+            seen.note("net", &n.to_string(), n, n, 0);
+        }
+        assert_eq!(seen.len(), 30);
+        for quarter in 1..=4 * 25 {
+            seen.note("net", "again", 7, 30, quarter * HOUR / 4);
+        }
+        assert!(seen.recall("net", "15") != Never, "25 hours");
+        for quarter in 4 * 25..=4 * 27 {
+            seen.note("net", "again", 7, 30, quarter * HOUR / 4);
+        }
+        assert_eq!((seen.recall("net", "15"), seen.crowded_out()), (Never, 0), "27 hours");
     }
 
     #[test]

@@ -3,13 +3,17 @@
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::ingest::{bring, id_of, message, messages};
 use crate::subscribers::{destination, numbers, send, site};
 use crate::support::receiver::{Receiver, SECRET};
-use crate::support::{Act, Http, Site, eventually};
+use crate::support::{Act, Http, Site, eventually, forged};
+
+/// A debug build reads a million messages on a busy machine.
+const LOOK_BACK: Duration = Duration::from_secs(180);
 
 /// Opens the stream of telemetry, behind this event if there is one.
 fn follow(site: &Site, last: Option<u64>) -> Http {
@@ -143,4 +147,37 @@ fn a_source_that_changes_while_it_runs_still_knows_what_it_brought() {
     with("Trackers", "");
     eventually("it is back", || bring(&site, "net", &uplink(1)).json()["id"] == json!(first));
     assert_eq!(messages(&site, "kind=telemetry").len(), 2);
+}
+
+/// Told apart by heart are a million; what came before those is looked for in the journal.
+#[test]
+fn a_second_try_is_known_though_more_messages_came_since_than_memory_knows() {
+    let site = Site::new();
+    site.append("[ingest.net]\nformat = \"sigfox\"\ngroup = \"Devices\"\n");
+    let uplink = |number: u64| {
+        let data = format!("{number:04x}");
+        json!({"device": "1B4C7E", "time": 1_795_287_162 + number, "data": data, "seqNumber": number})
+    };
+    let more = json!({"device": "1B4C7E", "time": 1_795_287_169, "seqNumber": 7, "lqi": "GOOD",
+        "computedLocation": {"lat": 48.85, "lng": 2.35}});
+    site.start();
+    let first = id_of(&bring(&site, "net", &uplink(7)));
+    assert_eq!(bring(&site, "net", &more).json()["merged"], true);
+    site.stop();
+    forged::brought(&site, "net", 1_100_000);
+    site.start();
+    let begun = Instant::now();
+    while site.status().pointer("/second_tries/known").is_none() {
+        assert!(begun.elapsed() < LOOK_BACK, "the journal of a day is not read within {LOOK_BACK:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(site.number("/second_tries/known") > 1_100_000);
+    assert_eq!(site.number("/second_tries/window_seconds"), 24 * 3_600);
+    for body in [uplink(7), uplink(7), more] {
+        let again = bring(&site, "net", &body);
+        assert_eq!((id_of(&again), &again.json()["duplicate"]), (first.clone(), &json!(true)), "{body}");
+    }
+    let next = bring(&site, "net", &uplink(8));
+    assert!(id_of(&next) != first && next.json()["duplicate"].is_null(), "{}", next.text());
+    assert_eq!(messages(&site, "kind=telemetry&uid=1B4C7E").len(), 2);
 }

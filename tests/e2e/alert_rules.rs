@@ -8,14 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use iotsocketd::journal::record::{Cause, Kind, Record};
-use iotsocketd::journal::stamp::{Clock, Stamp};
-use iotsocketd::journal::writer::{Settings, Writer};
-use iotsocketd::service::disk::Disk;
 use iotsocketd::wire::{Format, GroupName};
 use serde_json::{Value, json};
 
 use crate::alerts::{steps, up};
-use crate::support::{Act, Hooks, Peer, Site, eventually, request, response};
+
+use crate::support::{Act, Hooks, Peer, Site, eventually, forged, request, response};
 
 /// What comes and goes by its nature is over after a minute of quiet, and counters look a minute back.
 const OVER: Duration = Duration::from_secs(170);
@@ -224,22 +222,6 @@ fn libc_minor(device: u64) -> u64 {
     (device >> 12 & 0xffff_ff00) | (device & 0xff)
 }
 
-/// Writes a record into the journal of a stopped concentrator.
-fn forge(site: &Site, record: &Record<'_>) {
-    let now = Stamp { mono_us: 1, wall_us: 1_800_000_000_000_000, clock: Clock::Unsynced };
-    let settings = Settings {
-        segment_len: 1 << 20,
-        fresh_id: [1; 16],
-        seed: 7,
-        boot_id: [2; 16],
-        environment: *b"test\0\0\0\0\0\0\0\0\0\0\0\0",
-        now,
-        restored: false,
-    };
-    let (mut writer, _) = Writer::open(Disk::new(&site.path("state/journal")), &settings).unwrap();
-    writer.note(now, std::slice::from_ref(record)).unwrap();
-}
-
 /// The journal says what is not true: five messages that came in and were never there. Nothing that the program does, and
 /// no damage that it finds, leads there, so somebody has to write it.
 #[test]
@@ -253,7 +235,7 @@ fn books_that_are_not_what_lies_in_the_journal() {
     drop(device);
     site.stop();
     let group = GroupName::parse("Devices").unwrap();
-    forge(&site, &Record::Received { group, kind: Kind::Telemetry, add: 5 });
+    forged::record(&site, &Record::Received { group, kind: Kind::Telemetry, add: 5 });
     site.start();
     all_raised(&site, &["books"], || ());
     assert_eq!(up(&site, "books").unwrap()["urgent"], true);
@@ -261,7 +243,10 @@ fn books_that_are_not_what_lies_in_the_journal() {
     eventually("it is on flash", || steps(&site, "books") == ["raised"]);
     // They are looked through at each start, and every ten minutes.
     site.stop();
-    forge(&site, &Record::Tally { group, destination: "central".to_owned(), cause: Cause::Damaged, add: 5 });
+    forged::record(
+        &site,
+        &Record::Tally { group, destination: "central".to_owned(), cause: Cause::Damaged, add: 5 },
+    );
     site.start();
     all_cleared(&site, &["books"], || ());
     told_once(&site, &["books"]);

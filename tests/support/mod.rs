@@ -4,6 +4,7 @@
 mod authority;
 pub mod chaos;
 pub mod crowd;
+pub mod forged;
 mod hooks;
 mod http;
 pub mod network;

@@ -409,7 +409,7 @@ fn group(source: &Source, key: &ApiKey, listed: Option<GroupName>) -> Result<Gro
 
 fn not_taken(error: IntakeError) -> ApiError {
     let seconds = match error {
-        IntakeError::Starting | IntakeError::Busy => "1",
+        IntakeError::Starting | IntakeError::Searching | IntakeError::Busy => "1",
         IntakeError::Full | IntakeError::ReadOnly => "30",
     };
     ApiError::new(Cause::Storage, 503, error.to_string()).with_header("retry-after", seconds)

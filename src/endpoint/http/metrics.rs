@@ -130,7 +130,7 @@ fn second_tries(out: &mut String, known: Option<&SecondTries>) -> fmt::Result {
     gauge(
         out,
         "iotsocketd_second_tries_window_seconds",
-        "How old a message may be for that: 24 hours, less with more than a million a day.",
+        "How old a message may be for that: 24 hours, less with more than 17 million a day.",
         known.window_seconds,
     )
 }

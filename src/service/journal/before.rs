@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::thread::Builder;
 
 use super::{READ_PAUSE, Shared};
-use crate::hub::ingesting::Before;
+use crate::hub::second_tries::Before;
 use crate::ingest::SEEN_US;
 use crate::journal::catalog::Catalog;
 use crate::journal::error::JournalError;
@@ -68,7 +68,7 @@ fn read(reader: &mut Reader<Disk>, catalog: &Catalog, shared: &Shared) -> Result
         let page = reader.read(catalog, &query)?;
         for stored in &page.messages {
             let time_us = stored.time(&catalog.boots).0;
-            before.note(stored.id(catalog.journal), time_us, &stored.message);
+            before.note(stored.id(catalog.journal), stored.seq, time_us, &stored.message);
         }
         next = page.next;
     }

@@ -13,6 +13,7 @@ mod damage;
 mod history;
 mod linked;
 mod networks;
+mod recollection;
 mod seen;
 mod stopped;
 mod subscribed;
@@ -55,6 +56,7 @@ pub use clock::boot_id;
 use damage::Noticed;
 pub use history::Records;
 pub use networks::Networks;
+use recollection::Recollection;
 use seen::{Newest, Seen};
 pub use stopped::{Stopped, jump};
 use worker::Worker;
@@ -119,6 +121,8 @@ struct Shared {
     for_subscribers: Worker,
     /// What they want.
     queue: Arc<wanted::Queue>,
+    /// Looks for what partner networks brought longer ago than memory goes.
+    recollection: Recollection,
     archive: Archive,
 }
 
@@ -166,6 +170,7 @@ impl Opened {
             commands: Arc::default(),
             for_subscribers: Worker::start("journal-others", &folder, &newest)?,
             queue: Arc::default(),
+            recollection: Recollection::start(&folder, &newest)?,
             archive: Archive::new(config),
             newest,
             folder,

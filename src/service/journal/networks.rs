@@ -41,8 +41,8 @@ impl Networks {
 
 impl Intake for Networks {
     fn take(&self, source: &str, arrivals: Vec<Arrival>) -> Pending<Result<Vec<Receipt>, IntakeError>> {
-        let (hub, source) = (Arc::clone(&self.hub), source.to_owned());
-        Box::pin(async move { hub.take_of_network(&source, arrivals).await })
+        let (hub, shared, source) = (Arc::clone(&self.hub), Arc::clone(&self.shared), source.to_owned());
+        Box::pin(async move { hub.take_of_network(&source, arrivals, &shared.recollection).await })
     }
 
     fn now_us(&self) -> Option<i64> {
@@ -87,7 +87,7 @@ fn remap(shared: &Shared, source: &Source) -> Result<Remapped, RemapError> {
             }
             // It may have left the journal meanwhile.
             let Some(stored) = reader.get(&seen.catalog, *seq).map_err(storage)? else { continue };
-            match release(&hub, &seen, source, &stored)? {
+            match release(&hub, shared, &seen, source, &stored)? {
                 (Released::Mapped, _) => told.mapped += 1,
                 (Released::Duplicate, _) => told.duplicates += 1,
                 (Released::Ignored, _) => told.ignored += 1,
@@ -138,6 +138,7 @@ fn in_quarantine(reader: &mut Reader<Disk>, seen: &Seen, source: &str) -> Result
 /// Maps an element as its source is now; its shape if it stays.
 fn release(
     hub: &Hub,
+    shared: &Shared,
     seen: &Seen,
     source: &Source,
     stored: &Stored,
@@ -156,7 +157,10 @@ fn release(
         arrived_us,
     };
     let outcome = || ingest::map_kept(source, &kept, &stored.message.payload, &is_listed, now_us);
-    let mut released = hub.release(&in_quarantine, outcome());
+    let mapped = outcome();
+    smol::block_on(hub.recollect(&source.name, mapped.mapped().into_iter(), &shared.recollection))
+        .map_err(RemapError::Intake)?;
+    let mut released = hub.release(&in_quarantine, mapped);
     if released == Err(IntakeError::Busy) {
         // Flash is slower than this: one pause is enough, since nothing else is as fast.
         let on_flash = smol::block_on(hub.all_recorded());

@@ -1,0 +1,205 @@
+//! Second tries of partner networks: which messages came before, as far as memory goes, and what the journal is asked for the rest.
+
+use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use async_io::Timer;
+use smol::future::FutureExt as _;
+
+use super::backend::Pending;
+use super::intake::IntakeError;
+use super::status::SecondTries;
+use super::{Hub, Turn, lock};
+use crate::ingest::{Between, Link, Mapped, Recalled, SEEN_US, Seen, dedup_of_stored};
+use crate::journal::Seq;
+use crate::journal::record::{Kind, Message};
+use crate::journal::stamp::{Clock, MessageId};
+use crate::wire::Uid;
+
+/// How long a request is held while it is not known what came before the start. Networks wait 10 s.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Clocks are not all the same.
+const MARGIN_US: i64 = 3_600 * 1_000_000;
+/// What stands before the key of what a network says later: it has second tries of its own.
+const LATER: &str = "later ";
+
+/// A message that may have come before, longer ago than memory goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doubt {
+    /// Its object.
+    pub uid: Uid,
+    /// What tells its deliveries from other messages of its source.
+    pub key: String,
+    /// Where the first is recorded, if there is one.
+    pub between: Between,
+    /// When it came at the earliest, in microseconds since 1970.
+    pub from_us: i64,
+}
+
+/// What the journal has of a [`Doubt`]: what the message is called and the number of its record. `None`: it did not come before.
+pub type Recollected = Option<(MessageId, Seq)>;
+
+/// Who reads the journal.
+pub trait Recollect {
+    /// Looks for messages of a source, and gives what it finds in the order of the doubts.
+    fn recollect(&self, source: &str, doubts: Vec<Doubt>) -> Pending<Result<Vec<Recollected>, IntakeError>>;
+}
+
+/// What is known of messages that came before.
+#[derive(Debug, Default)]
+pub struct Before(Seen<MessageId>);
+
+impl Before {
+    /// Takes up a record that came in by a source, oldest first. `id` is the record's own, `at` its number, `time_us` when it
+    /// came in.
+    pub fn note(&mut self, id: MessageId, at: Seq, time_us: i64, message: &Message<'_>) {
+        if let (Some(source), Some((key, first))) = (&message.source, key_of_stored(id, message)) {
+            self.note_key(source, &key, first, at, time_us);
+        }
+    }
+
+    /// Takes up a key, with the message that came first by it and the number of its record.
+    pub(super) fn note_key(&mut self, source: &str, key: &str, first: MessageId, at: Seq, time_us: i64) {
+        self.0.note(source, key, first, at, time_us);
+    }
+}
+
+/// The key of a record that came in by a source, and what the message that it stands for is called. `id` is the record's own.
+pub fn key_of_stored(id: MessageId, message: &Message<'_>) -> Option<(String, MessageId)> {
+    let network = message.network.as_deref()?;
+    let (is_later, first) = match (message.kind, Link::of_stored(network)) {
+        (Kind::Telemetry, Some(Link::Remapped(first, _))) => (false, first),
+        (Kind::Telemetry, _) => (false, id),
+        (_, Some(Link::Merged(first))) => (true, first),
+        // What is in quarantine has no key.
+        (_, None) => (true, id),
+        (_, Some(_)) => return None,
+    };
+    let key = dedup_of_stored(network)?;
+    Some((if is_later { key_of_later(&key) } else { key }, first))
+}
+
+/// The key of what a network says later of a message with this key.
+pub(super) fn key_of_later(key: &str) -> String {
+    format!("{LATER}{key}")
+}
+
+/// The hub's side of it.
+#[derive(Debug, Default)]
+pub(super) struct TriesDesk {
+    /// `None`: it is still being read.
+    pub(super) before: Option<Before>,
+    waiting: Vec<Waker>,
+}
+
+impl TriesDesk {
+    fn recall(&self, source: &str, key: &str) -> Recalled<MessageId> {
+        self.before.as_ref().map_or(Recalled::Never, |Before(seen)| seen.recall(source, key))
+    }
+}
+
+impl Hub {
+    /// How well second tries are known; `None`: that is not known yet, or nothing is brought.
+    pub fn second_tries(&self) -> Option<SecondTries> {
+        let core = lock(&self.core);
+        let Before(seen) = core.tries.before.as_ref()?;
+        let window_seconds = u64::try_from(seen.window_us()).unwrap_or_default() / 1_000_000;
+        Some(SecondTries { known: seen.len() as u64, crowded_out: seen.crowded_out(), window_seconds })
+    }
+
+    /// What came before the start is known now.
+    pub fn give_before(&self, before: Before) {
+        let waiting = {
+            let desk = &mut lock(&self.core).tries;
+            desk.before = Some(before);
+            std::mem::take(&mut desk.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Resolves when it is known what came before the start.
+    pub async fn wait_for_before(&self) -> Result<(), IntakeError> {
+        let known = poll_fn(|context| {
+            let desk = &mut lock(&self.core).tries;
+            if desk.before.is_some() {
+                return Poll::Ready(Ok(()));
+            }
+            desk.waiting.push(context.waker().clone());
+            Poll::Pending
+        });
+        if lock(&self.core).tries.before.is_some() {
+            return Ok(());
+        }
+        known
+            .or(async {
+                Timer::after(PATIENCE).await;
+                Err(IntakeError::Starting)
+            })
+            .await
+    }
+
+    /// Resolves when memory knows of all these messages of a source whether they came before. What it forgot is looked for in
+    /// the journal, until nothing is left that may be forgotten: while it is looked for, others may go.
+    pub async fn recollect(
+        &self,
+        source: &str,
+        messages: impl Iterator<Item = &Mapped> + Clone,
+        journal: &impl Recollect,
+    ) -> Result<(), IntakeError> {
+        let mut looked_for = BTreeSet::new();
+        loop {
+            let doubts = self.doubts(source, messages.clone(), &looked_for);
+            if doubts.is_empty() {
+                return Ok(());
+            }
+            let found = journal.recollect(source, doubts.clone()).await?;
+            let core = &mut *lock(&self.core);
+            let now_us = core.log.stamp().wall_us;
+            for (doubt, found) in doubts.into_iter().zip(found) {
+                if let (Some((first, at)), Some(before)) = (found, &mut core.tries.before) {
+                    before.note_key(source, &doubt.key, first, at, now_us);
+                }
+                looked_for.insert(doubt.key);
+            }
+        }
+    }
+
+    fn doubts<'a>(
+        &self,
+        source: &str,
+        messages: impl Iterator<Item = &'a Mapped>,
+        looked_for: &BTreeSet<String>,
+    ) -> Vec<Doubt> {
+        let core = &mut *lock(&self.core);
+        if core.tries.before.as_ref().is_some_and(|Before(seen)| seen.knows_all()) {
+            return Vec::new();
+        }
+        let keys = messages.flat_map(|mapped| {
+            let keys = mapped.dedup.as_deref().map(|key| [key.to_owned(), key_of_later(key)]);
+            keys.into_iter().flatten().map(|key| (mapped.uid, key))
+        });
+        // A clock that is not set says nothing of how old a message is.
+        let now = core.log.stamp();
+        let from_us = match now.clock {
+            Clock::Synced => now.wall_us.saturating_sub(SEEN_US + MARGIN_US),
+            Clock::Unsynced => i64::MIN,
+        };
+        let doubtful = keys.filter_map(|(uid, key)| match core.tries.recall(source, &key) {
+            Recalled::Perhaps(between) => Some(Doubt { uid, key, between, from_us }),
+            Recalled::First(_) | Recalled::Never => None,
+        });
+        doubtful.filter(|doubt| !looked_for.contains(&doubt.key)).collect()
+    }
+}
+
+impl Turn<'_> {
+    /// The first message with this key, as far as memory goes.
+    pub(super) fn first_of(&self, source: &str, key: Option<&str>) -> Option<MessageId> {
+        match self.core.tries.recall(source, key?) {
+            Recalled::First(first) => Some(first),
+            Recalled::Perhaps(_) | Recalled::Never => None,
+        }
+    }
+}
