@@ -206,6 +206,7 @@ mod tests {
     use smol::future::{block_on, poll_once};
 
     use super::*;
+    use crate::hub::testing;
     use crate::net::AllowFrom;
     use crate::router::{Group, Settings};
     use crate::wire::{AuthKey, KEY_LEN, Uid};
@@ -219,16 +220,9 @@ mod tests {
             rate: 0,
             allow_from: AllowFrom::default(),
         };
-        let settings = Settings {
-            central_key: AuthKey([1; KEY_LEN]),
-            request_timeout: Duration::from_secs(60),
-            keep_session: Duration::from_secs(60),
-            webhook_timeout: None,
-            calls: crate::router::CallRecords::None,
-            telemetry_allow_from: AllowFrom::default(),
-            groups: HashMap::from([(group, rights)]),
-        };
-        crate::hub::testing::hub(settings, AccessList::default())
+        let groups = HashMap::from([(group, rights)]);
+        let settings = Settings { groups, ..testing::settings() };
+        testing::hub(settings, AccessList::default())
     }
 
     #[test]

@@ -162,10 +162,10 @@ mod tests {
 
     use super::*;
     use crate::hub::alerts::Step;
-    use crate::hub::testing::hub_that_records;
+    use crate::hub::testing::{hub_that_records, settings};
     use crate::net::AllowFrom;
     use crate::router::access::AccessList;
-    use crate::router::{CallRecords, Group, Origin, Settings};
+    use crate::router::{Group, Origin, Settings};
     use crate::wire::{AclItem, AuthKey, GroupName, Payload};
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -203,15 +203,8 @@ mod tests {
                 rate: 0,
                 allow_from: AllowFrom::default(),
             };
-            let settings = Settings {
-                central_key: AuthKey([1; 16]),
-                request_timeout: SECOND,
-                keep_session: SECOND,
-                webhook_timeout: None,
-                calls: CallRecords::None,
-                telemetry_allow_from: AllowFrom::default(),
-                groups: HashMap::from([(group(), rights)]),
-            };
+            let groups = HashMap::from([(group(), rights)]);
+            let settings = Settings { groups, ..settings() };
             let uids: Vec<_> = (0..objects).map(|n| Uid::parse(&format!("pump-{n:03}")).unwrap()).collect();
             let hub = hub_that_records(settings, list(&uids));
             let mut world = Self { hub, uids, now: Instant::now(), told: Vec::new() };

@@ -203,3 +203,86 @@ impl Turn<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::hub::testing::{hub_that_records, settings};
+    use crate::journal::stamp::JournalId;
+    use crate::router::access::AccessList;
+    use crate::wire::Format;
+
+    /// More than are known by heart, by so many that the oldest 50,000 are not.
+    const MANY: u64 = 1_000_001;
+
+    /// Answers each question alike, and remembers what it was asked.
+    struct Journal {
+        answer: Result<Recollected, IntakeError>,
+        asked: Mutex<Vec<Vec<String>>>,
+    }
+
+    impl Recollect for Journal {
+        fn recollect(
+            &self,
+            source: &str,
+            doubts: Vec<Doubt>,
+        ) -> Pending<Result<Vec<Recollected>, IntakeError>> {
+            assert_eq!(source, "net");
+            assert!(
+                doubts
+                    .iter()
+                    .all(|doubt| doubt.between.0 <= 2 && doubt.between.1 >= 2 && doubt.between.1 < MANY)
+            );
+            lock(&self.asked).push(doubts.iter().map(|doubt| doubt.key.clone()).collect());
+            let answers = self.answer.map(|found| vec![found; doubts.len()]);
+            Box::pin(async move { answers })
+        }
+    }
+
+    fn message(key: &str) -> Mapped {
+        Mapped {
+            uid: Uid::parse("pump").unwrap(),
+            format: Format::Utf8,
+            payload: Vec::new(),
+            has_data: true,
+            network: "{}".to_owned(),
+            time_us: None,
+            flags: Vec::new(),
+            dedup: Some(key.to_owned()),
+            wants_downlink: false,
+        }
+    }
+
+    #[test]
+    fn what_memory_forgot_is_asked_for_once_and_kept_in_mind() {
+        let id = MessageId::new(7_000, 2, JournalId([1; 16]));
+        let hub = hub_that_records(settings(), AccessList::default());
+        let mut before = Before::default();
+        for n in 0..MANY {
+            before.note_key("net", &n.to_string(), id, n, 0);
+        }
+        hub.give_before(before);
+        let ask = |journal: &Journal, keys: &[&str]| {
+            let messages: Vec<Mapped> = keys.iter().map(|key| message(key)).collect();
+            smol::block_on(hub.recollect("net", messages.iter(), journal))
+        };
+        let asked = |journal: Journal| journal.asked.into_inner().unwrap();
+        let journal = |answer| Journal { answer, asked: Mutex::default() };
+        let newest = (MANY - 1).to_string();
+        let nobody = journal(Ok(None));
+        assert_eq!(ask(&nobody, &[&newest, "never came"]), Ok(()));
+        assert_eq!(asked(nobody), Vec::<Vec<String>>::new(), "known by heart, and never put in");
+        let failing = journal(Err(IntakeError::Searching));
+        assert_eq!(ask(&failing, &["2"]), Err(IntakeError::Searching));
+        let in_vain = journal(Ok(None));
+        assert_eq!(ask(&in_vain, &["2", &newest]), Ok(()));
+        assert_eq!(asked(in_vain), [["2"]], "and not again for this one");
+        let finding = journal(Ok(Some((id, 2))));
+        assert_eq!(ask(&finding, &["2"]), Ok(()));
+        assert_eq!(ask(&finding, &["2"]), Ok(()));
+        assert_eq!(asked(finding), [["2"]], "it is known by heart again");
+        assert_eq!(hub.turn(std::time::Instant::now()).first_of("net", Some("2")), Some(id));
+    }
+}

@@ -1,6 +1,8 @@
 //! A hub for unit tests, on a journal that takes nothing: nobody would commit it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::keeping::Log;
 use super::subscribers::Wanted;
@@ -11,9 +13,10 @@ use crate::journal::record::Record;
 use crate::journal::stamp::{Clock, JournalId, Stamp};
 use crate::journal::state::Small;
 use crate::journal::writer::Start;
-use crate::router::Settings;
+use crate::net::AllowFrom;
 use crate::router::access::AccessList;
-use crate::wire::Uid;
+use crate::router::{CallRecords, Settings};
+use crate::wire::{AuthKey, KEY_LEN, Uid};
 
 struct Nobody;
 
@@ -49,6 +52,19 @@ pub(super) fn log() -> Log {
 
 fn keeping(small: &Small) -> Keeping<'_> {
     Keeping { front: front(), small, keeper: Arc::new(Nobody), durable_only: false }
+}
+
+/// Settings without a group.
+pub fn settings() -> Settings {
+    Settings {
+        central_key: AuthKey([1; KEY_LEN]),
+        request_timeout: Duration::from_secs(60),
+        keep_session: Duration::from_secs(60),
+        webhook_timeout: None,
+        calls: CallRecords::None,
+        telemetry_allow_from: AllowFrom::default(),
+        groups: HashMap::new(),
+    }
 }
 
 /// The same on a journal that takes everything, which nobody commits.

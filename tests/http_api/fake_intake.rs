@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use iotsocketd::hub::backend::Pending;
 use iotsocketd::hub::history::MessageId;
 use iotsocketd::hub::intake::{Arrival, Intake, IntakeError, Receipt, RemapError, Remapped};
-use iotsocketd::ingest::{Seen, Source};
+use iotsocketd::ingest::{Recalled, Seen, Source};
 
 use super::fake_history::{FIRST_US, id};
 
@@ -70,11 +70,11 @@ impl Inner {
             return receipt.clone();
         }
         let next = id(self.taken.len() as u64 + 1);
-        let dedup = match &arrival {
-            Arrival::Message { mapped, .. } | Arrival::Merge { mapped, .. } => mapped.dedup.clone(),
-            Arrival::Quarantine { .. } => None,
-        };
-        let first = dedup.as_deref().and_then(|dedup| self.seen.find(source, dedup));
+        let dedup = arrival.mapped().and_then(|mapped| mapped.dedup.clone());
+        let first = dedup.as_deref().and_then(|dedup| match self.seen.recall(source, dedup) {
+            Recalled::First(first) => Some(first),
+            Recalled::Perhaps(_) | Recalled::Never => None,
+        });
         let receipt = match (&arrival, first) {
             (Arrival::Quarantine { .. }, _) => Receipt::Quarantined(next),
             (Arrival::Message { .. }, Some(first)) => return Receipt::Duplicate(first),
@@ -82,7 +82,7 @@ impl Inner {
             _ => Receipt::Taken(next),
         };
         if let (Receipt::Taken(id), Some(dedup)) = (&receipt, dedup) {
-            self.seen.note(source, &dedup, *id, FIRST_US);
+            self.seen.note(source, &dedup, *id, 1, FIRST_US);
         }
         self.taken.push((source.to_owned(), arrival));
         receipt

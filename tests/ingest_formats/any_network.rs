@@ -1,7 +1,8 @@
 //! What holds for every format: nothing panics, what is kept can be mapped again, what is stored leads back to its key.
 
 use iotsocketd::ingest::{
-    self, Encoding, Fault, HEADERS, Kept, Map, NetworkFormat, Objects, Outcome, SEEN_US, Seen, Source,
+    self, Encoding, Fault, HEADERS, Kept, Map, NetworkFormat, Objects, Outcome, Recalled, SEEN_US, Seen,
+    Source,
 };
 use iotsocketd::payload_json;
 use iotsocketd::wire::Format;
@@ -69,16 +70,16 @@ fn a_second_try_is_known_over_a_restart() {
     let source = source(NetworkFormat::Tts);
     let first = post(fixture("tts-uplink.json")).message(&source);
     let stored = first.network.clone();
-    assert_eq!(seen.find("net", first.dedup.as_deref().unwrap()), None);
-    seen.note("net", &ingest::dedup_of_stored(stored.as_bytes()).unwrap(), 17_u64, NOW_US);
+    assert_eq!(seen.recall("net", first.dedup.as_deref().unwrap()), Recalled::Never);
+    seen.note("net", &ingest::dedup_of_stored(stored.as_bytes()).unwrap(), 17_u64, 1, NOW_US);
     let again = post(fixture("tts-uplink.json")).message(&source);
-    assert_eq!(seen.find("net", again.dedup.as_deref().unwrap()), Some(17));
-    assert_eq!(seen.find("other", again.dedup.as_deref().unwrap()), None, "of another source");
+    assert_eq!(seen.recall("net", again.dedup.as_deref().unwrap()), Recalled::First(17));
+    assert_eq!(seen.recall("other", again.dedup.as_deref().unwrap()), Recalled::Never, "of another source");
     let hour_us = SEEN_US / 24;
     for hour in 1..=24 {
-        seen.note("net", &hour.to_string(), 18, NOW_US + hour * hour_us);
+        seen.note("net", &hour.to_string(), 18, 1, NOW_US + hour * hour_us);
     }
-    assert_eq!(seen.find("net", again.dedup.as_deref().unwrap()), Some(17), "for 24 hours");
+    assert_eq!(seen.recall("net", again.dedup.as_deref().unwrap()), Recalled::First(17), "for 24 hours");
 }
 
 #[test]

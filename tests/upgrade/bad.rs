@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use serde_json::json;
 
 use crate::support::signing::{Maker, signature_of};
-use crate::support::{Site, eventually};
+use crate::support::{Site, eventually, response};
 
 /// A site that trusts a maker and runs.
 fn running() -> (Site, Maker) {
@@ -131,11 +131,22 @@ fn what_starts_and_does_not_work_is_given_up() {
     fs::write(site.path("broken.toml"), broken).unwrap();
     let program = env!("CARGO_BIN_EXE_iotsocketd");
     let script = format!("#!/bin/sh\nexec {program} run --config {}\n", site.path("broken.toml").display());
-    refused(
-        &site,
-        &maker.version(&site, "1.0.0", &script),
-        "it does not work: telemetry is not in the journal",
-    );
+    let file = maker.version(&site, "1.0.0", &script);
+    let pump = site.device("busy", "Stations");
+    std::thread::scope(|scope| {
+        let upgrade =
+            scope.spawn(|| refused(&site, &file, "it does not work: telemetry is not in the journal"));
+        eventually("the newer version serves", || site.log().contains("step=\"it serves\""));
+        let mut device = site.login(pump);
+        let call = scope.spawn(|| site.call("busy", json!("are you there?"), "UTF8"));
+        let (number, _) = device.request();
+        eventually("it fails", || site.log().contains("event=proof_failed"));
+        // What it has in its hands it finishes.
+        device.send(&response(None, number, 0, b"yes"));
+        assert_eq!(call.join().unwrap()["Payload"], "yes");
+        assert_eq!(device.closed(), 0xa1);
+        upgrade.join().unwrap();
+    });
     alerted(&site, "it does not work");
 }
 

@@ -204,27 +204,14 @@ impl super::Turn<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-    use std::time::Duration;
 
     use super::*;
-    use crate::hub::Taken;
+    use crate::hub::{Taken, testing};
     use crate::journal::record::{Record, Records};
-    use crate::net::AllowFrom;
     use crate::router::access::AccessList;
-    use crate::wire::{AuthKey, KEY_LEN};
 
     fn hub() -> std::sync::Arc<Hub> {
-        let settings = crate::router::Settings {
-            central_key: AuthKey([1; KEY_LEN]),
-            request_timeout: Duration::from_secs(60),
-            keep_session: Duration::from_secs(60),
-            webhook_timeout: None,
-            calls: crate::router::CallRecords::None,
-            telemetry_allow_from: AllowFrom::default(),
-            groups: HashMap::new(),
-        };
-        crate::hub::testing::hub_that_records(settings, AccessList::default())
+        testing::hub_that_records(testing::settings(), AccessList::default())
     }
 
     /// The payloads of what would be committed now.

@@ -23,13 +23,16 @@ const PROOF_TIMEOUT: Duration = Duration::from_secs(20);
 const SILENT_MAX: Duration = Duration::from_secs(12);
 /// A verdict is there a minute after the start of an update that does not come to its confirmation.
 const _: () = assert!(
-    READY_TIMEOUT.as_secs() + READING_TIMEOUT.as_secs() + PROOF_TIMEOUT.as_secs() <= 52,
-    "sessions need a few seconds to go"
+    READY_TIMEOUT.as_secs() + READING_TIMEOUT.as_secs() + PROOF_TIMEOUT.as_secs() + LEAVE_TIMEOUT.as_secs()
+        <= 55,
+    "sessions of the older version need a few seconds to go"
 );
 /// How often it is looked whether something else happened.
 const STEP: Duration = Duration::from_millis(100);
 /// How long the newer version may take to stop with the service.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one that is rejected may take to answer the calls that it holds, and to tell its sessions that they are kept.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How it goes on with the older version.
 #[derive(Debug)]
@@ -46,6 +49,8 @@ pub enum After {
 enum No {
     /// It is no good.
     Rejected(String),
+    /// It does nothing any more.
+    Hung(String),
     /// The service is to stop.
     Stopped,
 }
@@ -90,7 +95,7 @@ pub fn upgrade(
     let mut trial = Trial { child, words, ground, should_stop };
     if let Err(no) = trial.wait_for(&Word::Ready, READY_TIMEOUT) {
         trial.end();
-        if let No::Rejected(reason) = no {
+        if let No::Rejected(reason) | No::Hung(reason) = no {
             reject(&reason);
             service.tell_rejection();
             report.verdict(Err(format!("version {version} was rejected before it began: {reason}")));
@@ -115,6 +120,12 @@ pub fn upgrade(
     let outcome = outcome.and_then(|()| {
         versions.set_current(*version).map_err(|error| No::Rejected(format!("[upgrade] dir: {error}")))
     });
+    let back = |reason: String, mut leftover: Leftover, mut held: Datagrams| {
+        held.extend(leftover.take_datagrams());
+        reject(&reason);
+        let verdict = format!("version {version} was rejected, the one before is back: {reason}");
+        After::Again(Box::new(leftover.end()), held, verdict)
+    };
     match outcome {
         Ok(()) => {
             trial.ground.manager.hand_over(trial.child.id());
@@ -126,15 +137,16 @@ pub fn upgrade(
             After::Over
         }
         Err(No::Rejected(reason)) => {
+            trial.stop_within(LEAVE_TIMEOUT);
+            back(reason, leftover, held)
+        }
+        // It would not hear that it is to go.
+        Err(No::Hung(reason)) => {
             trial.end();
-            held.extend(leftover.take_datagrams());
-            reject(&reason);
-            let config = leftover.end();
-            let verdict = format!("version {version} was rejected, the one before is back: {reason}");
-            After::Again(Box::new(config), held, verdict)
+            back(reason, leftover, held)
         }
         Err(No::Stopped) => {
-            trial.stop();
+            trial.stop_within(STOP_TIMEOUT);
             leftover.end();
             After::Over
         }
@@ -203,7 +215,7 @@ impl Trial<'_> {
                 return Ok(());
             }
         }
-        Err(No::Rejected(format!("it hung: not {wanted:?} within {} s", timeout.as_secs())))
+        Err(No::Hung(format!("it hung: not {wanted:?} within {} s", timeout.as_secs())))
     }
 
     /// The journal goes over, and what came in while it was nobody's.
@@ -238,10 +250,7 @@ impl Trial<'_> {
                 Some(Word::Proved) if until_proven => return Ok(()),
                 Some(_) => heard = Instant::now(),
                 None if heard.elapsed() > SILENT_MAX => {
-                    return Err(No::Rejected(format!(
-                        "it hung: no sign of life for {} s",
-                        SILENT_MAX.as_secs()
-                    )));
+                    return Err(No::Hung(format!("it hung: no sign of life for {} s", SILENT_MAX.as_secs())));
                 }
                 None => {}
             }
@@ -260,10 +269,10 @@ impl Trial<'_> {
     }
 
     /// Lets it end in order.
-    fn stop(&mut self) {
+    fn stop_within(&mut self, timeout: Duration) {
         let pid = rustix::process::Pid::from_child(&self.child);
         let _ended = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let deadline = Instant::now() + STOP_TIMEOUT;
+        let deadline = Instant::now() + timeout;
         while Instant::now() < deadline && !matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
             self.ground.manager.tell("WATCHDOG=1");
             std::thread::sleep(STEP);
