@@ -100,6 +100,10 @@ pub fn write_json(out: &mut String, format: Format, data: &[u8]) -> Result<(), N
 pub fn write_string(out: &mut String, text: &str) {
     out.reserve(text.len() + 2);
     out.push('"');
+    if !text.bytes().any(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)) {
+        out.push_str(text);
+        return out.push('"');
+    }
     let mut plain = 0;
     for (at, byte) in text.bytes().enumerate() {
         let escape = match byte {

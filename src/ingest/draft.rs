@@ -1,6 +1,7 @@
 //! What a format read of an element, and the message that is made of it.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 use ring::digest::{SHA256, digest};
 use serde_json::value::RawValue;
@@ -15,6 +16,8 @@ use crate::wire::{Format, PAYLOAD_DATA_MAX, Uid};
 const NETWORK_MAX: usize = 48 * 1024;
 /// Bytes of the text that tells a second delivery; a longer one is hashed.
 const DEDUP_MAX: usize = 128;
+/// Bytes of what is said about most messages besides these three.
+const MEMBERS_LEN: usize = 256;
 /// Characters of an identity that are told.
 const IDENTITY_SHOWN: usize = 64;
 
@@ -109,7 +112,9 @@ impl Draft<'_> {
     }
 
     fn write_network(&self, device: Option<&str>) -> String {
-        let mut object = Members::default();
+        let parts = [self.radio.as_deref(), self.settings.as_deref(), self.decoded.map(RawValue::get)];
+        let len = parts.iter().flatten().map(|part| part.len()).sum::<usize>();
+        let mut object = Members(String::with_capacity(len + MEMBERS_LEN));
         object.text("device", device);
         object.number("port", self.port);
         object.number("counter", self.counter);
@@ -132,24 +137,30 @@ pub struct Members(String);
 impl Members {
     pub fn json(&mut self, name: &str, value: Option<&str>) {
         if let Some(value) = value {
-            self.0.push(if self.0.is_empty() { '{' } else { ',' });
-            write_string(&mut self.0, name);
-            self.0.push(':');
+            self.name(name);
             self.0.push_str(value);
         }
     }
 
     pub fn text(&mut self, name: &str, value: Option<&str>) {
-        let quoted = value.map(|value| {
-            let mut quoted = String::new();
-            write_string(&mut quoted, value);
-            quoted
-        });
-        self.json(name, quoted.as_deref());
+        if let Some(value) = value {
+            self.name(name);
+            write_string(&mut self.0, value);
+        }
     }
 
     pub fn number(&mut self, name: &str, value: Option<u64>) {
-        self.json(name, value.map(|value| value.to_string()).as_deref());
+        if let Some(value) = value {
+            self.name(name);
+            // Writing into a string cannot fail.
+            let _written = write!(self.0, "{value}");
+        }
+    }
+
+    fn name(&mut self, name: &str) {
+        self.0.push(if self.0.is_empty() { '{' } else { ',' });
+        write_string(&mut self.0, name);
+        self.0.push(':');
     }
 
     pub fn is_empty(&self) -> bool {

@@ -1,18 +1,25 @@
 //! The members of a JSON object, read as networks write them: numbers may be strings, what is null is not there.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::outcome::{Fault, Unmappable};
 use super::time;
 
-/// The members of an object, each still as its text.
-#[derive(Debug, Default)]
-pub struct Fields<'a>(BTreeMap<String, &'a RawValue>);
+/// The members of an object, each still as its text, by their names.
+#[derive(Debug, Clone, Default)]
+pub struct Fields<'a>(Vec<(Name<'a>, &'a RawValue)>);
+
+/// A name that is not copied unless it has to be unescaped.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Members that most objects have room for.
+const MEMBERS: usize = 16;
 
 /// A type that a member of a wrong type should have.
 fn wrong_type(name: &str, wanted: &str) -> Unmappable {
@@ -35,7 +42,8 @@ impl<'a> Fields<'a> {
 
     /// A member's value, which may be null.
     pub fn any(&self, name: &str) -> Option<&'a RawValue> {
-        self.0.get(name).copied()
+        let at = self.0.binary_search_by(|(Name(other), _)| other.as_ref().cmp(name)).ok()?;
+        self.0.get(at).map(|(_, value)| *value)
     }
 
     /// The first of these members that is there.
@@ -45,7 +53,7 @@ impl<'a> Fields<'a> {
 
     /// The names of all members.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.0.iter().map(|(Name(name), _)| name.as_ref())
     }
 
     /// The members of a member; none if it is not there.
@@ -153,21 +161,23 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
 struct Members;
 
 impl<'de> Visitor<'de> for Members {
-    type Value = BTreeMap<String, &'de RawValue>;
+    type Value = Vec<(Name<'de>, &'de RawValue)>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = BTreeMap::new();
-        while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
-            if members.insert(name, value).is_some() {
-                // Which of the two is meant, nobody can tell.
-                return Err(A::Error::custom("a member stands twice"));
-            }
+        let mut members = Vec::with_capacity(MEMBERS);
+        while let Some(member) = map.next_entry::<Name<'de>, &RawValue>()? {
+            members.push(member);
         }
-        Ok(members)
+        members.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        // Which of the two is meant, nobody can tell.
+        match members.windows(2).any(|pair| matches!(pair, [(one, _), (other, _)] if one == other)) {
+            true => Err(A::Error::custom("a member stands twice")),
+            false => Ok(members),
+        }
     }
 }
 

@@ -40,7 +40,7 @@ pub use kept::Kept;
 pub use link::Link;
 pub use outcome::{Fault, Flag, Malformed, Mapped, Outcome, Unmapped};
 pub use rate::Allowance;
-pub use request::{HEADERS, Request};
+pub use request::{HEADERS, Request, media_type};
 pub use seen::{Recalled, SEEN_US, Seen, dedup_of_stored};
 pub use shape::Shape;
 pub use source::{
@@ -107,6 +107,7 @@ fn map_element(
 
 fn unmapped(Unmappable { fault, sentence }: Unmappable, element: &Element<'_>) -> Outcome {
     let (raw, shape, is_json) = match element {
+        Element::Object(_, text) => (text.as_bytes(), Shape::of_json(text), true),
         Element::Json(text) => (text.as_bytes(), Shape::of_json(text), true),
         Element::Raw(bytes) => (*bytes, Shape::of_bytes(), false),
     };

@@ -49,8 +49,17 @@ impl Request<'_> {
     }
 
     /// The media type without its parameters, in lower case.
-    pub(super) fn media_type(&self) -> String {
-        self.content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    pub(super) fn media_type(&self) -> Cow<'_, str> {
+        media_type(self.content_type)
+    }
+}
+
+/// The media type that a Content-Type names, without its parameters, in lower case.
+pub fn media_type(content_type: &str) -> Cow<'_, str> {
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    match media_type.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => Cow::Owned(media_type.to_ascii_lowercase()),
+        false => Cow::Borrowed(media_type),
     }
 }
 

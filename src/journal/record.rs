@@ -15,6 +15,7 @@ mod shown;
 use std::borrow::Cow;
 use std::fmt;
 
+use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 
 use super::Seq;
@@ -420,7 +421,7 @@ pub fn encode(record: &Record<'_>, since_us: u32, into: &mut Vec<u8>) -> Result<
     // Most records are shorter than 128 bytes; a longer one is moved by as much as its length takes more.
     into.push(0);
     codec::put_varint(since_us.into(), into);
-    let written = postcard::to_extend(record, Append(into)).is_ok();
+    let written = postcard::serialize_with_flavor(record, Append(into)).is_ok();
     let len = into.len().saturating_sub(start + 1);
     if !written || len > RECORD_MAX {
         into.truncate(start);
@@ -437,17 +438,29 @@ pub fn encode(record: &Record<'_>, since_us: u32, into: &mut Vec<u8>) -> Result<
 pub fn encode_snapshot(data: Vec<u8>, into: &mut Vec<u8>) {
     let mut body = vec![0];
     // Only running out of memory could fail here; a snapshot that is cut is not believed.
-    _ = postcard::to_extend(&Record::Snapshot { data }, Append(&mut body));
+    _ = postcard::serialize_with_flavor(&Record::Snapshot { data }, Append(&mut body));
     codec::put_varint(body.len() as u64, into);
     into.extend(body);
 }
 
-/// `postcard` wants to own what it extends.
+/// Behind what is there, texts and payloads in one piece: `postcard`'s own wants to own it, and goes byte by byte.
 struct Append<'a>(&'a mut Vec<u8>);
 
-impl Extend<u8> for Append<'_> {
-    fn extend<T: IntoIterator<Item = u8>>(&mut self, iter: T) {
-        self.0.extend(iter);
+impl Flavor for Append<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
     }
 }
 

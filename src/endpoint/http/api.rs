@@ -202,9 +202,10 @@ impl Api {
     /// right, unknown object; then what the header says about the body: its presence, its type, its length.
     pub fn judge(&self, head: &Head<'_>, source: Source) -> Judgement {
         let settings = self.settings();
+        let route = routes::find(head.path);
         let mut key = None;
-        let outcome = self.judge_head(head, source, settings, &mut key);
-        self.audit(head, source, key.as_deref(), &outcome);
+        let outcome = self.judge_head(head, source, route, settings, &mut key);
+        self.audit(head, source, route, key.as_deref(), &outcome);
         Judgement { key, outcome }
     }
 
@@ -212,6 +213,7 @@ impl Api {
         &self,
         head: &Head<'_>,
         source: Source,
+        route: Option<Route<'_>>,
         settings: Arc<Settings>,
         key: &mut Option<Arc<ApiKey>>,
     ) -> Result<Decision, ApiError> {
@@ -223,7 +225,6 @@ impl Api {
                 "this source address may not use the API: [api] allow_from does not name it",
             ));
         }
-        let route = routes::find(head.path);
         let door = match &route {
             Some(Route::Ingest(name, _) | Route::Remap(name)) => settings.ingest.get(*name),
             _ => None,

@@ -1,11 +1,13 @@
 //! What of the API's use is in the audit log: every key, every refusal for want of a key or a right, and what operators do
 //! over the maintenance socket.
 
+use std::borrow::Cow;
+
 use super::api::{Api, Awaited, Decision, Expected, Head, Source};
 use super::auth::ApiKey;
 use super::error::{ApiError, Cause};
 use super::ingest::Visit;
-use super::routes::{self, Route};
+use super::routes::Route;
 use crate::hub::auditing::{Deed, What};
 
 /// Bytes of a path that are recorded.
@@ -17,6 +19,7 @@ impl Api {
         &self,
         head: &Head<'_>,
         source: Source,
+        route: Option<Route<'_>>,
         key: Option<&ApiKey>,
         outcome: &Result<Decision, ApiError>,
     ) {
@@ -26,16 +29,18 @@ impl Api {
             }
             return;
         };
-        let brought_by = match routes::find(head.path) {
+        let brought_by = match route {
             Some(Route::Ingest(name, _)) => Some(name),
             _ => None,
         };
         let limited = brought_by.is_some() || key.is_some_and(|key| !key.groups.is_empty());
         let refused = outcome.as_ref().err().map(|error| (error.cause, error.sentence.as_ref()));
-        let path = plain(head.path);
-        let used = format!("{} {path}", head.method);
+        let used;
         let (what, detail) = match (key, refused) {
-            (Some(_), None) => (What::KeyUsed, used.as_str()),
+            (Some(_), None) => {
+                used = format!("{} {}", head.method, plain(head.path));
+                (What::KeyUsed, used.as_str())
+            }
             (Some(_), Some((Cause::SourceNetwork | Cause::Right, why))) => (What::KeyRefused, why),
             (Some(_), Some((Cause::Object, why))) if limited => (What::KeyRefused, why),
             (None, Some((Cause::SourceNetwork | Cause::Key, why))) => (What::Refused, why),
@@ -85,6 +90,9 @@ impl Api {
 }
 
 /// The start of a path, without what nobody should read in a log.
-fn plain(path: &str) -> String {
+fn plain(path: &str) -> Cow<'_, str> {
+    if path.len() <= PATH_MAX && path.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Cow::Borrowed(path);
+    }
     path.chars().take(PATH_MAX).map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect()
 }

@@ -2,7 +2,7 @@
 //! the peer, and an eye on framing headers.
 
 use std::cell::RefCell;
-use std::io::{self, ErrorKind};
+use std::io::{self, BufRead as _, ErrorKind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -108,13 +108,17 @@ impl Guarded {
 impl LineStart {
     /// Counts the Content-Length lines that end or begin to be certain in these bytes.
     fn count(&mut self, bytes: &[u8]) -> u64 {
-        let mut count = 0;
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            for (slot, byte) in self.bytes.iter_mut().skip(self.len).zip(piece) {
-                *slot = *byte;
-            }
+        let (mut count, mut rest) = (0, bytes);
+        loop {
+            let mut behind = rest;
+            // Out of memory it cannot fail, and it is the standard library's fast search for a byte.
+            let len = behind.skip_until(b'\n').unwrap_or_default();
+            let Some(piece) = rest.get(..len).filter(|piece| !piece.is_empty()) else { return count };
+            rest = behind;
             let before = self.len;
-            self.len = (self.len + piece.len()).min(self.bytes.len());
+            self.len = (before + piece.len()).min(self.bytes.len());
+            let room = self.bytes.get_mut(before..).unwrap_or_default();
+            room.iter_mut().zip(piece).for_each(|(slot, byte)| *slot = *byte);
             // Told once, when the last byte of the name came.
             if before < self.bytes.len()
                 && self.len == self.bytes.len()
@@ -126,7 +130,6 @@ impl LineStart {
                 self.len = 0;
             }
         }
-        count
     }
 }
 

@@ -108,8 +108,7 @@ impl Visit {
 
     /// Whether a body of this type may be one of this source.
     pub fn takes(&self) -> bool {
-        let media_type = self.content_type.split(';').next().unwrap_or_default().trim();
-        self.door.source.format.takes(&media_type.to_ascii_lowercase())
+        self.door.source.format.takes(&ingest::media_type(&self.content_type))
     }
 
     fn request<'a>(&'a self, body: &'a [u8]) -> Request<'a> {

@@ -19,7 +19,8 @@ use futures_rustls::TlsAcceptor;
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING,
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue,
+    TRANSFER_ENCODING,
 };
 use hyper::http::request::Parts;
 use hyper::server::conn::http1;
@@ -47,7 +48,7 @@ use crate::ingest::HEADERS;
 /// Bytes of a request's header at most: more is 431. hyper's buffer of a connection holds as many.
 pub const HEADER_MAX: usize = 16 * 1024;
 /// What a reader of events says when it comes back.
-const LAST_EVENT_ID: &str = "last-event-id";
+static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Where partner networks bring messages.
 const INGEST: &str = "/v1/ingest/";
 const COMMANDS: &str = "/v1/commands";
@@ -363,7 +364,7 @@ fn judge(
     if has_length {
         watch.take_content_length();
     }
-    let value = |name| headers.get(name).map(HeaderValue::as_bytes);
+    let value = |name: &HeaderName| headers.get(name).map(HeaderValue::as_bytes);
     let value_of = |name: &str| headers.get(name).map(HeaderValue::as_bytes);
     let size = match body.size_hint().exact() {
         Some(0) if !has_length && !is_chunked => BodySize::Absent,
@@ -372,17 +373,18 @@ fn judge(
     };
     // Few ask for something in headers of their own, and only where they bring messages.
     let path = request.uri.path();
-    let fields: Vec<(&str, &[u8])> = match path.starts_with(INGEST) || path == COMMANDS {
+    let has_some = || headers.keys().any(|name| HEADERS.contains(&name.as_str()));
+    let fields: Vec<(&str, &[u8])> = match (path.starts_with(INGEST) || path == COMMANDS) && has_some() {
         true => HEADERS.iter().filter_map(|name| Some((*name, value_of(name)?))).collect(),
         false => Vec::new(),
     };
     let head = Head {
         method: request.method.as_str(),
-        path: request.uri.path(),
+        path,
         query: request.uri.query().unwrap_or_default(),
-        authorization: value(AUTHORIZATION),
-        content_type: value(CONTENT_TYPE),
-        last_event_id: value_of(LAST_EVENT_ID),
+        authorization: value(&AUTHORIZATION),
+        content_type: value(&CONTENT_TYPE),
+        last_event_id: value(&LAST_EVENT_ID),
         headers: &fields,
         body: size,
     };

@@ -9,7 +9,7 @@ use super::super::fields::Fields;
 use super::super::outcome::{Fault, Flag, Unmappable};
 use super::super::request::Request;
 use super::super::source::Source;
-use super::{COUNTER_MAX, PORT_MAX, key, upper};
+use super::{COUNTER_MAX, Element, PORT_MAX, key, upper};
 use crate::wire::Format;
 
 /// Events that bring nothing of an object's. A retransmission comes as a `log`.
@@ -19,8 +19,12 @@ const OF_UPLINK: [&str; 5] = ["data", "object", "fCnt", "fPort", "rxInfo"];
 /// Members of version 3.
 const OF_V3: [&str; 3] = ["devEUI", "applicationID", "objectJSON"];
 
-pub fn read<'a>(source: &Source, request: &Request<'_>, text: &'a str) -> Result<Read<'a>, Unmappable> {
-    let fields = Fields::read(text)?;
+pub fn read<'a>(
+    source: &Source,
+    request: &Request<'_>,
+    element: &'a Element<'a>,
+) -> Result<Read<'a>, Unmappable> {
+    let fields = element.fields()?;
     let event = request.in_query("event");
     match event.as_deref() {
         Some("up") => {}

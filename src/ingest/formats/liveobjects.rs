@@ -7,13 +7,13 @@ use super::super::encoding::hex;
 use super::super::fields::Fields;
 use super::super::outcome::Unmappable;
 use super::super::source::Source;
-use super::{COUNTER_MAX, PORT_MAX, key, upper};
+use super::{COUNTER_MAX, Element, PORT_MAX, key, upper};
 use crate::wire::Format;
 
 const LORA: &str = "lora";
 
-pub fn read<'a>(source: &Source, text: &'a str) -> Result<Read<'a>, Unmappable> {
-    let fields = Fields::read(text)?;
+pub fn read<'a>(source: &Source, element: &'a Element<'a>) -> Result<Read<'a>, Unmappable> {
+    let fields = element.fields()?;
     let metadata = fields.object("metadata")?;
     let lora = metadata.object("network")?.object(LORA)?;
     let stream = fields.text("streamId")?;

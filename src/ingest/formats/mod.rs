@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 
 use super::BATCH_MAX;
 use super::draft::Read;
+use super::fields::Fields;
 use super::outcome::{Fault, Malformed, Unmappable};
 use super::request::Request;
 use super::source::{NetworkFormat, Source};
@@ -23,10 +24,23 @@ use super::source::{NetworkFormat, Source};
 /// A part of a body that is a message by itself.
 #[derive(Debug)]
 pub enum Element<'a> {
+    /// An object of JSON whose members were read already, and its text.
+    Object(Fields<'a>, &'a str),
     /// A value of JSON, or fields of a form as an object.
     Json(Cow<'a, str>),
     /// What the device sent, as it is.
     Raw(&'a [u8]),
+}
+
+impl<'a> Element<'a> {
+    /// The members of the object that it is.
+    fn fields(&'a self) -> Result<Cow<'a, Fields<'a>>, Unmappable> {
+        match self {
+            Self::Object(fields, _) => Ok(Cow::Borrowed(fields)),
+            Self::Json(text) => Fields::read(text).map(Cow::Owned),
+            Self::Raw(_) => Err(not_json()),
+        }
+    }
 }
 
 /// The port of a message, at most.
@@ -46,7 +60,12 @@ pub fn elements<'a>(source: &Source, request: &Request<'a>) -> Result<Vec<Elemen
         }
         NetworkFormat::Sigfox if media_type != "application/json" => sigfox::elements(text(request.body)?),
         _ => {
-            let whole: &RawValue = json(text(request.body)?)?;
+            let body = text(request.body)?;
+            // Most bodies are one object, which is gone through once. What is wrong with others is found below.
+            if let Ok(fields) = Fields::read(body) {
+                return Ok(vec![Element::Object(fields, body.trim_ascii())]);
+            }
+            let whole: &RawValue = json(body)?;
             if !whole.get().starts_with('[') {
                 return Ok(vec![Element::Json(Cow::Borrowed(whole.get()))]);
             }
@@ -72,23 +91,28 @@ pub fn read<'a>(
     element: &'a Element<'a>,
 ) -> Result<Read<'a>, Unmappable> {
     let text = match element {
+        Element::Object(_, text) => text,
         Element::Json(text) => text.as_ref(),
         Element::Raw(bytes) if source.format == NetworkFormat::Soracom => {
             return soracom::read_raw(source, request, bytes);
         }
-        Element::Raw(_) => return Err(Unmappable::new(Fault::Kind, "the body is not JSON")),
+        Element::Raw(_) => return Err(not_json()),
     };
     match source.format {
-        NetworkFormat::Plain => plain::read(source, request, text),
-        NetworkFormat::Sigfox => sigfox::read(request, text),
-        NetworkFormat::Tts => tts::read(source, request, text),
-        NetworkFormat::Chirpstack => chirpstack::read(source, request, text),
-        NetworkFormat::Thingpark => thingpark::read(request, text),
-        NetworkFormat::OneNce => one_nce::read(source, text),
+        NetworkFormat::Plain => plain::read(source, request, element, text),
+        NetworkFormat::Sigfox => sigfox::read(request, element),
+        NetworkFormat::Tts => tts::read(source, request, element),
+        NetworkFormat::Chirpstack => chirpstack::read(source, request, element),
+        NetworkFormat::Thingpark => thingpark::read(request, element),
+        NetworkFormat::OneNce => one_nce::read(source, element),
         NetworkFormat::Soracom => soracom::read_json(source, request, text),
-        NetworkFormat::LiveObjects => liveobjects::read(source, text),
+        NetworkFormat::LiveObjects => liveobjects::read(source, element),
         NetworkFormat::Generic => generic::read(source, request, text),
     }
+}
+
+fn not_json() -> Unmappable {
+    Unmappable::new(Fault::Kind, "the body is not JSON")
 }
 
 fn text(body: &[u8]) -> Result<&str, Malformed> {

@@ -7,6 +7,7 @@ use super::super::encoding::base64;
 use super::super::fields::Fields;
 use super::super::outcome::{Fault, Unmappable};
 use super::super::source::Source;
+use super::Element;
 use crate::wire::Format;
 
 const MILLISECOND_US: i64 = 1_000;
@@ -20,8 +21,8 @@ const EVENTS: [(&str, &str); 4] = [
 const STREAM: [(&str, &str); 4] =
     [("event_type", "event"), ("event_source", "event"), ("traffic_type", "usage"), ("volume", "usage")];
 
-pub fn read<'a>(source: &Source, text: &'a str) -> Result<Read<'a>, Unmappable> {
-    let fields = Fields::read(text)?;
+pub fn read<'a>(source: &Source, element: &'a Element<'a>) -> Result<Read<'a>, Unmappable> {
+    let fields = element.fields()?;
     let Some(kind) = fields.text("type")? else {
         let stream = STREAM.into_iter().find(|(member, _)| fields.raw(member).is_some());
         return stream.map(|(_, event)| Read::Ignored(event)).ok_or_else(|| Unmappable::missing("type"));

@@ -1,15 +1,20 @@
 //! `{"UID", "Payload", "Format"}`, as the API has it everywhere.
 
 use super::super::draft::{Data, Draft, Read, fingerprint, wrong_payload};
-use super::super::fields::Fields;
 use super::super::outcome::{Fault, Unmappable};
 use super::super::request::Request;
 use super::super::source::Source;
+use super::Element;
 use crate::payload_json;
 use crate::wire::Format;
 
-pub fn read<'a>(source: &Source, request: &Request<'_>, text: &'a str) -> Result<Read<'a>, Unmappable> {
-    let fields = Fields::read(text)?;
+pub fn read<'a>(
+    source: &Source,
+    request: &Request<'_>,
+    element: &'a Element<'a>,
+    text: &str,
+) -> Result<Read<'a>, Unmappable> {
+    let fields = element.fields()?;
     let named = source.uid.as_deref().map(|name| fields.text(name)).transpose()?.flatten();
     let identity = match named {
         Some(identity) => Some(identity),

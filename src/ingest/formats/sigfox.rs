@@ -61,7 +61,7 @@ pub fn elements(text: &str) -> Result<Vec<Element<'static>>, Malformed> {
 
 /// The fields of a body, then those of the query.
 struct Both<'a> {
-    body: Fields<'a>,
+    body: Cow<'a, Fields<'a>>,
     request: &'a Request<'a>,
 }
 
@@ -95,8 +95,8 @@ fn with_text<T>(
     read(&Fields::read(&member.end())?)
 }
 
-pub fn read<'a>(request: &'a Request<'a>, text: &'a str) -> Result<Read<'a>, Unmappable> {
-    let fields = Both { body: Fields::read(text)?, request };
+pub fn read<'a>(request: &'a Request<'a>, element: &'a Element<'a>) -> Result<Read<'a>, Unmappable> {
+    let fields = Both { body: element.fields()?, request };
     let device = upper(fields.text("device")?);
     if let Some(device) = &device
         && (device.len() > DEVICE_MAX || !device.bytes().all(|byte| byte.is_ascii_hexdigit()))

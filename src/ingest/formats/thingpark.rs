@@ -7,15 +7,15 @@ use super::super::encoding::hex;
 use super::super::fields::Fields;
 use super::super::outcome::{Fault, Flag, Unmappable};
 use super::super::request::Request;
-use super::{COUNTER_MAX, PORT_MAX, key, upper};
+use super::{COUNTER_MAX, Element, PORT_MAX, key, upper};
 use crate::wire::Format;
 
 const UPLINK: &str = "DevEUI_uplink";
 /// What every other event begins with.
 const EVENT: &str = "DevEUI_";
 
-pub fn read<'a>(request: &'a Request<'a>, text: &'a str) -> Result<Read<'a>, Unmappable> {
-    let whole = Fields::read(text)?;
+pub fn read<'a>(request: &'a Request<'a>, element: &'a Element<'a>) -> Result<Read<'a>, Unmappable> {
+    let whole = element.fields()?;
     if whole.raw(UPLINK).is_none() {
         let is_event = whole.names().any(|name| name.starts_with(EVENT) && name != UPLINK);
         return match is_event {

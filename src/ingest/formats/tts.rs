@@ -9,7 +9,7 @@ use super::super::fields::Fields;
 use super::super::outcome::{Fault, Flag, Unmappable};
 use super::super::request::Request;
 use super::super::source::Source;
-use super::{COUNTER_MAX, PORT_MAX, key, upper};
+use super::{COUNTER_MAX, Element, PORT_MAX, key, upper};
 use crate::wire::Format;
 
 /// Events that bring nothing of an object's, by their members.
@@ -26,8 +26,12 @@ const EVENTS: [&str; 8] = [
 /// What begins the correlation id that is the same for every delivery of a message.
 const UPLINK_ID: &str = "as:up:";
 
-pub fn read<'a>(source: &Source, request: &'a Request<'a>, text: &'a str) -> Result<Read<'a>, Unmappable> {
-    let fields = Fields::read(text)?;
+pub fn read<'a>(
+    source: &Source,
+    request: &'a Request<'a>,
+    element: &'a Element<'a>,
+) -> Result<Read<'a>, Unmappable> {
+    let fields = element.fields()?;
     let (name, is_normalized) = match fields.first_of(&["uplink_message", "uplink_normalized"]) {
         Some(name) => (name, name == "uplink_normalized"),
         None => {
