@@ -157,7 +157,12 @@ fn json_text(data: &[u8]) -> Option<&str> {
 
 /// Whether a text that is known to be JSON is nested deeper than [`JSON_DEPTH_MAX`].
 pub fn is_too_deep(text: &str) -> bool {
-    depth(text) > JSON_DEPTH_MAX
+    is_deeper(text, JSON_DEPTH_MAX)
+}
+
+/// Whether a text that is known to be JSON has more levels than these; each of them takes two bytes.
+pub fn is_deeper(text: &str, levels: usize) -> bool {
+    text.len() > 2 * levels && depth(text) > levels
 }
 
 /// How deep arrays and objects are nested in a text that is known to be JSON.

@@ -9,14 +9,14 @@ use serde_json::value::RawValue;
 use super::outcome::{Fault, Flag, Mapped, Outcome, Unmappable};
 use super::source::Source;
 use super::time;
-use crate::payload_json::{self, write_string};
+use crate::payload_json::{self, JSON_DEPTH_MAX, write_string};
 use crate::wire::{Format, PAYLOAD_DATA_MAX, Uid};
 
 /// Bytes of what a network says about a message; of more, `radio`, `settings` and `decoded` are left out.
 const NETWORK_MAX: usize = 48 * 1024;
 /// Bytes of the text that tells a second delivery; a longer one is hashed.
 const DEDUP_MAX: usize = 128;
-/// Bytes of what is said about most messages besides these three.
+/// Bytes of what most networks say about a message besides their own JSON.
 const MEMBERS_LEN: usize = 256;
 /// Characters of an identity that are told.
 const IDENTITY_SHOWN: usize = 64;
@@ -101,8 +101,9 @@ impl Draft<'_> {
     /// What the network says, as JSON of at most [`NETWORK_MAX`] bytes.
     fn network(&mut self, device: Option<&str>) -> String {
         let text = self.write_network(device);
-        // Each part of it is JSON already, so only its nesting can be too much.
-        if text.len() <= NETWORK_MAX && !payload_json::is_too_deep(&text) {
+        // Each part of it is JSON already, so only its nesting can be too much: one level is the whole.
+        let is_too_deep = |part: &str| payload_json::is_deeper(part, JSON_DEPTH_MAX - 1);
+        if text.len() <= NETWORK_MAX && !self.parts().into_iter().flatten().any(is_too_deep) {
             debug_assert!(payload_json::is_valid(Format::Json, text.as_bytes()), "{text}");
             return text;
         }
@@ -111,17 +112,23 @@ impl Draft<'_> {
         self.write_network(device)
     }
 
+    /// Radio, settings, and what was decoded: JSON of the network's own.
+    fn parts(&self) -> [Option<&str>; 3] {
+        [self.radio.as_deref(), self.settings.as_deref(), self.decoded.map(RawValue::get)]
+    }
+
     fn write_network(&self, device: Option<&str>) -> String {
-        let parts = [self.radio.as_deref(), self.settings.as_deref(), self.decoded.map(RawValue::get)];
+        let parts = self.parts();
         let len = parts.iter().flatten().map(|part| part.len()).sum::<usize>();
+        let [radio, settings, decoded] = parts;
         let mut object = Members(String::with_capacity(len + MEMBERS_LEN));
         object.text("device", device);
         object.number("port", self.port);
         object.number("counter", self.counter);
         object.text("time", self.time_us.and_then(time::to_text).as_deref());
-        object.json("radio", self.radio.as_deref());
-        object.json("settings", self.settings.as_deref());
-        object.json("decoded", self.decoded.map(RawValue::get));
+        object.json("radio", radio);
+        object.json("settings", settings);
+        object.json("decoded", decoded);
         let flags: Vec<_> = self.flags.iter().map(|flag| format!("\"{}\"", flag.name())).collect();
         let flags = (!flags.is_empty()).then(|| format!("[{}]", flags.join(",")));
         object.json("flags", flags.as_deref());
@@ -158,6 +165,9 @@ impl Members {
     }
 
     fn name(&mut self, name: &str) {
+        if self.0.is_empty() {
+            self.0.reserve(MEMBERS_LEN);
+        }
         self.0.push(if self.0.is_empty() { '{' } else { ',' });
         write_string(&mut self.0, name);
         self.0.push(':');

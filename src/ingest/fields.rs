@@ -42,8 +42,7 @@ impl<'a> Fields<'a> {
 
     /// A member's value, which may be null.
     pub fn any(&self, name: &str) -> Option<&'a RawValue> {
-        let at = self.0.binary_search_by(|(Name(other), _)| other.as_ref().cmp(name)).ok()?;
-        self.0.get(at).map(|(_, value)| *value)
+        self.0.iter().find(|(Name(other), _)| other == name).map(|(_, value)| *value)
     }
 
     /// The first of these members that is there.

@@ -162,6 +162,24 @@ pub mod optional_bytes {
     }
 }
 
+/// Text, if there is any; borrowed when read.
+pub mod optional_text {
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+    pub fn serialize<S: Serializer>(text: &Option<Cow<'_, str>>, serializer: S) -> Result<S::Ok, S::Error> {
+        text.as_deref().serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Cow<'de, str>>, D::Error> {
+        Ok(Option::<Text<'de>>::deserialize(deserializer)?.map(|text| text.0))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,6 +17,9 @@ use crate::wire::GroupName;
 /// What is kept of a message in memory besides its data, roughly, in bytes.
 const STORED_OVERHEAD: usize = size_of::<Stored>() + 32;
 
+/// Bytes that a batch has room for to begin with: most messages.
+const BATCH_ROOM: usize = 512;
+
 /// Times may lie so far ahead of the clock, in microseconds, and still pass for right: clocks are set back a little now and
 /// then.
 const AHEAD_MAX_US: i64 = 1_000_000;
@@ -221,7 +224,8 @@ impl Front {
                 && since < u32::MAX.into()
         });
         if open.is_none() {
-            self.pending.push_back(Batch { head: self.head(start), records: Vec::new() });
+            let records = Vec::with_capacity(BATCH_ROOM);
+            self.pending.push_back(Batch { head: self.head(start), records });
         }
         let Some(batch) = self.pending.back_mut() else { return Err(Refused::Behind) };
         let since = u32::try_from(start.mono_us - batch.head.start.mono_us).unwrap_or(u32::MAX);

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Seq;
 use super::codec::{self, Fields};
-use super::record::{Record, Records};
+use super::record::{Message, Raw, Record, Records};
 use super::segment::{BatchHead, Part, Trailer};
 use super::stamp::{Clock, Stamp};
 use crate::wire::{GroupName, NAME_LEN, Uid};
@@ -102,6 +102,16 @@ pub struct IndexBuilder {
 impl IndexBuilder {
     /// Takes up the next batch, which lies at this offset.
     pub fn add(&mut self, offset: u64, head: &BatchHead, batch: &[u8], records: &[u8]) {
+        self.begin(offset, head, batch);
+        for raw in Records::new(records).filter(|raw| raw.is_numbered()) {
+            if let Some(Record::Message(message)) = raw.decode() {
+                self.add_message(head, &raw, &message);
+            }
+        }
+    }
+
+    /// The same but for its messages, which follow with [`Self::add_message`].
+    pub fn begin(&mut self, offset: u64, head: &BatchHead, batch: &[u8]) {
         self.data_crc = crc32c::crc32c_append(self.data_crc, batch);
         let fresh = self.blocks.last().is_none_or(|block| {
             offset.saturating_sub(block.offset.into()) >= BLOCK_LEN
@@ -116,16 +126,16 @@ impl IndexBuilder {
             self.summary.first_seq = head.first_seq;
         }
         self.summary.next_seq = head.next_seq();
-        for raw in Records::new(records).filter(|raw| raw.is_numbered()) {
-            if let Some(Record::Message(message)) = raw.decode() {
-                let (messages, bytes) = self.groups.entry(message.group).or_default();
-                *messages += 1;
-                *bytes += raw.bytes.len() as u64;
-                self.add_object(message.uid);
-                self.summary.messages += 1;
-                self.add_time(head, raw.since_us);
-            }
-        }
+    }
+
+    /// Takes up a message of the batch that was begun.
+    pub fn add_message(&mut self, head: &BatchHead, raw: &Raw<'_>, message: &Message<'_>) {
+        let (messages, bytes) = self.groups.entry(message.group).or_default();
+        *messages += 1;
+        *bytes += raw.bytes.len() as u64;
+        self.add_object(message.uid);
+        self.summary.messages += 1;
+        self.add_time(head, raw.since_us);
     }
 
     fn add_object(&mut self, uid: Uid) {

@@ -149,7 +149,7 @@ pub struct Message<'a> {
     /// Its state at insertion.
     pub state: State,
     /// The partner that it came from.
-    #[serde(borrow)]
+    #[serde(borrow, with = "codec::optional_text")]
     pub source: Option<Cow<'a, str>>,
     /// What the partner's network says about it, as it is shown.
     #[serde(borrow, with = "codec::optional_bytes")]

@@ -271,11 +271,8 @@ impl BatchHead {
     /// Appends the batch as it lies at `offset` of the segment with this epoch, and gives its checksum. `len` and `crc`
     /// are filled in here.
     pub fn encode(&self, records: &[u8], epoch: u64, offset: u64, into: &mut Vec<u8>) -> u32 {
+        let len = u32::try_from(records.len()).unwrap_or(u32::MAX).to_le_bytes();
         let mut head = Vec::with_capacity(BATCH_HEAD_LEN);
-        head.extend(BATCH_MAGIC);
-        head.extend(u32::try_from(records.len()).unwrap_or(u32::MAX).to_le_bytes());
-        let before_crc = head.clone();
-        head.clear();
         head.extend(self.chain.to_le_bytes());
         head.extend(self.first_seq.to_le_bytes());
         head.extend(self.numbered.to_le_bytes());
@@ -285,9 +282,11 @@ impl BatchHead {
         head.extend(self.boot.to_le_bytes());
         head.push(u8::from(self.start.clock == Clock::Synced));
         head.extend(tag(epoch));
-        let pieces = [before_crc.as_slice(), &head, records];
+        let pieces = [BATCH_MAGIC.as_slice(), &len, &head, records];
         let crc = pieces.into_iter().fold(seed(epoch, offset), crc32c::crc32c_append);
-        into.extend(before_crc);
+        into.reserve(BATCH_HEAD_LEN + records.len());
+        into.extend(BATCH_MAGIC);
+        into.extend(len);
         into.extend(crc.to_le_bytes());
         into.extend(head);
         into.extend(records);

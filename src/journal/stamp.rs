@@ -113,14 +113,15 @@ impl MessageId {
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // By hand: the general machinery takes a thousand instructions for it.
-        let digit = |shift: u32| match (self.0 >> shift & 0xf) as u8 {
-            low @ 0..10 => b'0' + low,
-            high => b'a' - 10 + high,
-        };
-        let mut text = [b'-'; 36];
-        let places = text.iter_mut().enumerate().filter(|(at, _)| ![8, 13, 18, 23].contains(at));
-        for ((_, place), shift) in places.zip((0..128).step_by(4).rev()) {
-            *place = digit(shift);
+        let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' - 10 + value };
+        let mut text = heapless::Vec::<u8, 36>::new();
+        for (at, byte) in self.0.to_be_bytes().into_iter().enumerate() {
+            // There is room for all of it.
+            if matches!(at, 4 | 6 | 8 | 10) {
+                _ = text.push(b'-');
+            }
+            _ = text.push(digit(byte >> 4));
+            _ = text.push(digit(byte & 0xf));
         }
         f.write_str(str::from_utf8(&text).unwrap_or_default())
     }

@@ -228,7 +228,7 @@ impl<M: Medium> Writer<M> {
         let head =
             BatchHead { crc, len: u32::try_from(batch.records.len()).unwrap_or(u32::MAX), ..batch.head };
         if let Some(current) = &mut self.current {
-            current.index.add(offset, &head, bytes, &batch.records);
+            current.index.begin(offset, &head, bytes);
             current.info.end.offset = offset + bytes.len() as u64;
             current.info.end.crc = crc;
             self.end = current.info.end;
@@ -237,9 +237,11 @@ impl<M: Medium> Writer<M> {
         for raw in Records::new(&batch.records) {
             last_us = raw.since_us;
             // A record from the future changes nothing that this version knows of.
-            if let Some(record) = raw.decode() {
-                self.small.apply(record);
+            let Some(record) = raw.decode() else { continue };
+            if let (Record::Message(message), Some(current)) = (&record, &mut self.current) {
+                current.index.add_message(&head, &raw, message);
             }
+            self.small.apply(record);
         }
         self.newest_us = self.newest_us.max(head.start.later(last_us).1);
         self.next_seq = self.next_seq.max(head.next_seq());

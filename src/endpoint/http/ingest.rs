@@ -19,11 +19,15 @@ use crate::hub::backend::Backend;
 use crate::hub::intake::{Arrival, Intake, IntakeError, QUARANTINE_MAX, Receipt, RemapError};
 use crate::hub::lock;
 use crate::ingest::{self, Allowance, Fault, Flag, HEADERS, Kept, Mapped, Outcome, Request, Source};
+use crate::journal::stamp::MessageId;
 use crate::payload_json::write_string;
 use crate::wire::GroupName;
 
 /// The longest Basic credentials that are looked at, in bytes of base64.
 const BASIC_MAX: usize = 1024;
+
+/// Bytes of most answers to an element.
+const MEMBERS_LEN: usize = 64;
 
 /// What is told who sent more than a rate.
 const AGAIN_SOON: (&str, &str) = ("retry-after", "1");
@@ -300,16 +304,15 @@ impl Ingest {
             }
         }
         let mut members = match receipt {
-            Receipt::Taken(id) => format!("\"id\":\"{id}\""),
+            Receipt::Taken(id) | Receipt::Quarantined(id) => with_id(id, ""),
             Receipt::Duplicate(id) => {
                 self.notes.count(Note::Duplicate);
-                format!("\"id\":\"{id}\",\"duplicate\":true")
+                with_id(id, ",\"duplicate\":true")
             }
             Receipt::Merged(id) => {
                 self.notes.count(Note::Merged);
-                format!("\"id\":\"{id}\",\"merged\":true")
+                with_id(id, ",\"merged\":true")
             }
-            Receipt::Quarantined(id) => format!("\"id\":\"{id}\""),
             Receipt::Refused(sentence) => {
                 self.notes.note(Note::Refused, &"none", &sentence);
                 return Err(ApiError::new(Cause::Group, 422, sentence));
@@ -358,6 +361,15 @@ struct Done {
     is_known_again: bool,
 }
 
+/// The members that say under which id it is known, and more of them.
+fn with_id(id: MessageId, more: &str) -> String {
+    let mut members = String::with_capacity(MEMBERS_LEN);
+    // Writing into a string cannot fail.
+    let _written = write!(members, "\"id\":\"{id}\"");
+    members.push_str(more);
+    members
+}
+
 /// One element is answered by itself, several by a list. Whoever posts a list knows one answer for all of it: if an object
 /// of it sent too fast, the list is asked for once more, unless that would bring something else twice.
 fn answer(results: Vec<Result<Done, ApiError>>) -> Result<Reply, ApiError> {
@@ -367,7 +379,7 @@ fn answer(results: Vec<Result<Done, ApiError>>) -> Result<Reply, ApiError> {
         return match first {
             // What a network takes for a downlink must not be there.
             Some(Ok(done)) if done.waits => Ok(Reply::json_text(204, Vec::new())),
-            Some(Ok(done)) => Ok(Reply::json_text(200, format!("{{{}}}", done.members))),
+            Some(Ok(done)) => Ok(Reply::json_text(200, ["{", &done.members, "}"].concat())),
             Some(Err(error)) => Err(error),
             None => Ok(Reply::json_text(200, *b"{}")),
         };

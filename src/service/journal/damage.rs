@@ -48,6 +48,12 @@ impl Noticed {
         lock(&self.0).to_book = lines;
     }
 
+    /// Whether there is nothing to be recorded.
+    pub fn is_empty(&self) -> bool {
+        let inner = lock(&self.0);
+        inner.fresh.is_empty() && inner.to_book.is_empty()
+    }
+
     /// What is to be recorded of what was noticed since the last time, besides the books, and told; `None`: nothing was.
     pub fn take(
         &self,

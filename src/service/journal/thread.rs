@@ -289,6 +289,9 @@ impl Thread {
 
     /// Records what damage has taken; whether something was found. Not while a batch with progress is under way.
     fn look_at_damage(&mut self) -> bool {
+        if self.shared.noticed.is_empty() {
+            return false;
+        }
         let now = self.shared.clock.stamp();
         let on_flash = self.writer.catalog().next_seq;
         let Some((mut records, told)) = self.shared.noticed.take(&mut self.writer, &self.hub, now) else {
