@@ -48,6 +48,11 @@ impl Scale {
 }
 
 impl Chart {
+    /// Whether there is something to draw.
+    pub fn has_points(&self) -> bool {
+        self.lines.iter().any(|(_, points)| !points.is_empty())
+    }
+
     /// The file's text.
     pub fn svg(&self) -> String {
         let points = || self.lines.iter().flat_map(|(_, points)| points);

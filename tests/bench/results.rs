@@ -88,15 +88,15 @@ impl Result {
     }
 }
 
-/// The whole page.
-pub fn page(head: &str, results: &[Result]) -> String {
+/// The whole page; `missing`: a line about each contest that could not be measured.
+pub fn page(head: &str, results: &[Result], missing: &str) -> String {
     let verdicts: String = results.iter().map(Result::verdicts).collect();
     let reasons: String = results.iter().filter_map(Result::reason).collect();
     let tables: Vec<String> = results.iter().map(Result::table).collect();
     format!(
         "# Results\n\n{head}\n\n\
          ×2 means that iotsocketd is twice as good as the program of that line: twice the rate, or half the time or memory.\n\n\
-         ## Targets\n\n| contest | figure | beside | ours | target | verdict |\n|---|---|---|--:|--:|---|\n{verdicts}\n{reasons}\n\
+         ## Targets\n\n| contest | figure | beside | ours | target | verdict |\n|---|---|---|--:|--:|---|\n{verdicts}\n{reasons}{missing}\n\
          ## Figures\n\n{}",
         tables.join("\n")
     )

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use iotsocketd::client::Tls;
+use iotsocketd::client::{Stream, Tls};
 use iotsocketd::wire::AuthKey;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -33,6 +33,9 @@ const RAISED: [(&str, &str, &str); 7] = [
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How often something is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How often somebody tries to be served.
+const TRY_EVERY: Duration = Duration::from_millis(1);
 
 /// How the program is started, given the folder of its site: what comes before its arguments.
 pub type Program = fn(&Path) -> Command;
@@ -74,11 +77,19 @@ impl Site {
         Ok(site)
     }
 
-    /// Kills it and starts it again.
+    /// Kills it and starts it again; until somebody is served, a handshake included.
     pub fn restart(&mut self) -> Result<(), String> {
         self.server.kill().and_then(|()| self.server.wait()).map_err(|error| error.to_string())?;
+        let tls = self.tls()?;
         self.server = launch(self.program, self.folder.path())?;
-        self.wait_until("it is ready", |status| number(status, "/ready") > 0.0).map(|_| ())
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(error) = smol::block_on(Stream::open(self.api, Some(&tls))) {
+            if self.is_given_up(deadline) {
+                return Err(self.in_vain("somebody is served", &error.to_string()));
+            }
+            thread::sleep(TRY_EVERY);
+        }
+        Ok(())
     }
 
     /// The configuration that it runs with.
@@ -137,13 +148,20 @@ impl Site {
                 Ok(_) => String::new(),
                 Err(error) => error,
             };
-            let has_ended = !matches!(self.server.try_wait(), Ok(None));
-            if has_ended || Instant::now() > deadline {
-                let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-                return Err(format!("waited in vain until {what}: {problem}\n{log}"));
+            if self.is_given_up(deadline) {
+                return Err(self.in_vain(what, &problem));
             }
             thread::sleep(LOOK_EVERY);
         }
+    }
+
+    fn is_given_up(&mut self, deadline: Instant) -> bool {
+        !matches!(self.server.try_wait(), Ok(None)) || Instant::now() > deadline
+    }
+
+    fn in_vain(&self, what: &str, problem: &str) -> String {
+        let log = fs::read_to_string(self.file("log")).unwrap_or_default();
+        format!("waited in vain until {what}: {problem}\n{log}")
     }
 }
 

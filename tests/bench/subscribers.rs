@@ -1,6 +1,7 @@
 //! How good deliveries to subscribers are: with endpoints that hang, after an outage, and how soon a message arrives. It judges
 //! and never fails for what it measured: `cargo bench --bench subscribers`, with `-- --quick` for a first look.
 
+#[expect(dead_code, reason = "the other benchmarks use the rest")]
 mod machine;
 #[expect(dead_code, reason = "the other benchmarks use the rest")]
 mod site;
