@@ -364,6 +364,10 @@ impl Hub {
         if is_held_back {
             turn.pump();
         }
+        // Many at once: whoever of them is first asks for the lock while the others are still being woken.
+        let wakes = std::mem::take(&mut turn.wakes);
+        drop(turn);
+        wakes.into_iter().for_each(Waker::wake);
     }
 
     /// Whoever has waited for flash for too long hears of it; to be called every second.

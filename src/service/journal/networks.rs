@@ -46,7 +46,7 @@ impl Intake for Networks {
     }
 
     fn now_us(&self) -> Option<i64> {
-        self.hub.right_us()
+        self.shared.clock.right_us()
     }
 
     fn remap(&self, source: &Source) -> Pending<Result<Remapped, RemapError>> {
