@@ -16,7 +16,7 @@ use iotsocketd::wire::{Format, Payload, Token, Transmission};
 use serde_json::{Value, json};
 use smol::LocalExecutor;
 
-use super::{Device, Http, Peer, Site, eventually, response};
+use super::{Device, Http, PATIENCE, Peer, Site, response, within};
 
 /// The partner network, and the kind of object that it brings messages of.
 const NETWORK: &str = "[ingest.net]\nformat = \"plain\"\ngroup = \"Devices\"\n";
@@ -29,6 +29,8 @@ const ANSWER_AFTER: Duration = Duration::from_millis(50);
 const SOURCES: usize = 100;
 /// Datagrams go out this often.
 const STEP: Duration = Duration::from_millis(5);
+/// The first login of each may take so much more of everybody's patience.
+const FOR_EACH: Duration = Duration::from_millis(10);
 /// After a login that failed.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
@@ -136,7 +138,11 @@ impl Crowd {
             threads.push(std::thread::spawn(move || objects(&tally, &devices, &tls, address)));
         }
         let crowd_is_there = || tally.online.load(Ordering::Relaxed) == plan.sessions;
-        eventually("everybody is there", crowd_is_there);
+        within(
+            PATIENCE + FOR_EACH * u32::try_from(plan.sessions).unwrap(),
+            "everybody is there",
+            crowd_is_there,
+        );
         {
             let (tally, to) = (Arc::clone(&tally), site.sessions());
             threads.push(std::thread::spawn(move || send(&tally, token, to, plan.datagrams)));
@@ -238,7 +244,7 @@ impl Drop for Crowd {
 }
 
 /// What the kernel dropped of datagrams to this address since its socket was made.
-fn kernel_drops(address: SocketAddr) -> u64 {
+pub fn kernel_drops(address: SocketAddr) -> u64 {
     let IpAddr::V4(ip) = address.ip() else { panic!("{address} is not of IPv4") };
     let local = format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), address.port());
     let table = fs::read_to_string("/proc/net/udp").unwrap();

@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod endpoints;
 mod floods;
 mod herd;
 mod links;

@@ -17,7 +17,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::support::chaos::Random;
 use crate::support::{Device, Site, eventually};
-use crate::watch::{Bounds, Over, watched};
+use crate::watch::{Bounds, Over, tell, watched};
 use crate::{is_full, seed};
 
 /// Objects of a storm: a part of `cargo test`, and all of it.
@@ -33,14 +33,6 @@ const FLOOD: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs(60)];
 /// Threads of the flood, and connections that each of them holds open.
 const FLOODERS: u64 = 4;
 const HELD: usize = 40;
-
-/// The p-th percentile, which is told.
-fn tell(what: &str, times: &mut [Duration]) -> Duration {
-    times.sort();
-    let of = |percent: usize| times[(times.len() - 1) * percent / 100];
-    println!("{what}: {} of them, p50 {:.1?}, p99 {:.1?}, most {:.1?}", times.len(), of(50), of(99), of(100));
-    of(99)
-}
 
 /// An address of loopback for everybody.
 fn address(number: usize) -> IpAddr {

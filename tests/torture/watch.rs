@@ -161,6 +161,14 @@ impl Watch<'_> {
     }
 }
 
+/// How long it took, which is told; the 99th percentile.
+pub fn tell(what: &str, times: &mut [Duration]) -> Duration {
+    times.sort();
+    let of = |percent: usize| times[(times.len() - 1) * percent / 100];
+    println!("{what}: {} of them, p50 {:.1?}, p99 {:.1?}, most {:.1?}", times.len(), of(50), of(99), of(100));
+    of(99)
+}
+
 /// Received = delivered + waiting + dropped, by cause.
 fn close(books: &Value) -> Result<(), String> {
     let number = |name: &str| books[name].as_u64().ok_or_else(|| format!("no {name} in {books}"));
