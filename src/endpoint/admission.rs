@@ -5,7 +5,7 @@
 //! of that source if its share is full, of all otherwise. Whoever sends nothing or a byte a second is
 //! pushed out by whoever speaks; an authenticated connection is never pushed out by a newcomer.
 //!
-//! Failed logins have a price, see [`super::failures`].
+//! Failed logins have a price, see [`super::failures`]; many at once wait, see [`super::crowd`].
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::crowd::{Crowd, MANY, SPOKE_WITHIN};
 use super::failures::Failures;
 
 /// Bounds of one listener. Zero counts as one.
@@ -90,6 +91,8 @@ type Silence = (Instant, u64);
 struct Waiting {
     source: Source,
     heard: Instant,
+    /// It said something.
+    spoke: bool,
     waker: Option<Waker>,
 }
 
@@ -105,6 +108,9 @@ struct State {
     silent: BTreeSet<Silence>,
     silent_by_source: HashMap<Source, BTreeSet<Silence>>,
     failures: Failures<Source>,
+    crowd: Crowd,
+    /// Connections that authenticated since the start.
+    logged_in: u64,
     counts: Counts,
 }
 
@@ -120,6 +126,8 @@ impl Admission {
                 silent: BTreeSet::new(),
                 silent_by_source: HashMap::new(),
                 failures: Failures::default(),
+                crowd: Crowd::default(),
+                logged_in: 0,
                 counts: Counts::default(),
             })),
         }
@@ -148,6 +156,11 @@ impl Admission {
     /// Notes a successful login: earlier failures of this source are forgotten.
     pub fn succeed(&self, source: IpAddr) {
         lock(&self.state).failures.forget(Source::of(source));
+    }
+
+    /// Whether more get in if newcomers wait until others have logged in.
+    pub fn is_crowded(&self, now: Instant) -> bool {
+        lock(&self.state).is_crowded(now)
     }
 
     /// Connections inside, authenticated ones included.
@@ -184,7 +197,9 @@ impl Permit {
         // Leaves the unauthenticated, keeps its place. The flag changes under the lock, so that nobody sees
         // a place that is in neither state.
         let mut state = lock(&self.state);
-        let kept = state.leave_waiting(self.id).is_some() || self.authenticated.load(Ordering::Relaxed);
+        let left = state.leave_waiting(self.id).is_some();
+        state.logged_in += u64::from(left);
+        let kept = left || self.authenticated.load(Ordering::Relaxed);
         self.authenticated.store(kept, Ordering::Relaxed);
         kept
     }
@@ -251,8 +266,19 @@ impl State {
         self.counts.entered += 1;
         self.silent.insert((now, id));
         self.silent_by_source.entry(source).or_default().insert((now, id));
-        self.waiting.insert(id, Waiting { source, heard: now, waker: None });
+        self.waiting.insert(id, Waiting { source, heard: now, spoke: false, waker: None });
         (Ok(id), pushed_out)
+    }
+
+    fn is_crowded(&mut self, now: Instant) -> bool {
+        // None must have to make room for another.
+        let places = self.limits.max_unauthenticated.min(self.limits.max_unauthenticated_per_source);
+        let many = MANY.min(places / 2).max(1);
+        let speaks =
+            |waiting: &&Waiting| waiting.spoke && now.saturating_duration_since(waiting.heard) < SPOKE_WITHIN;
+        self.waiting.len() >= many
+            && self.waiting.values().filter(speaks).nth(many - 1).is_some()
+            && self.crowd.is_to_wait(self.counts.entered, self.logged_in, now)
     }
 
     fn push_out(&mut self, id: u64) -> Option<Waker> {
@@ -276,6 +302,7 @@ impl State {
         let Some(waiting) = self.waiting.get_mut(&id) else {
             return;
         };
+        waiting.spoke = true;
         let before = (std::mem::replace(&mut waiting.heard, now), id);
         self.silent.remove(&before);
         self.silent.insert((now, id));
@@ -403,6 +430,22 @@ mod tests {
         assert_eq!((house.connections(), house.unauthenticated()), (100, 0));
         drop(inside);
         assert_eq!(house.connections(), 0);
+    }
+
+    /// Half of the places, so that nobody makes room; those who say nothing are none of it.
+    #[test]
+    fn a_crowd_is_who_speaks_and_is_one_as_long_as_nobody_must_make_room() {
+        let (house, start) = (admission(100, 20, 8), Instant::now());
+        let permits: Vec<_> =
+            (0..8_u8).map(|n| house.enter(IpAddr::from([192, 0, 2, n]), start).unwrap()).collect();
+        permits.iter().take(3).for_each(|permit| permit.touch(start));
+        assert!(!house.is_crowded(start), "five are silent");
+        permits[3].touch(start);
+        assert!(house.is_crowded(start));
+        assert!(permits[0].authenticated() && !house.is_crowded(start), "one is through");
+        permits[4].touch(start + SPOKE_WITHIN / 2);
+        assert!(house.is_crowded(start + SPOKE_WITHIN / 2));
+        assert!(!house.is_crowded(start + SPOKE_WITHIN), "the others fell silent");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod certificate;
+pub mod crowd;
 pub mod failures;
 pub mod http;
 pub mod maintenance;

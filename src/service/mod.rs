@@ -285,11 +285,6 @@ impl Service {
         }
     }
 
-    /// Takes who waits to be accepted a few at a time for now: everybody comes at once.
-    fn be_patient(&self) {
-        self.view.tcp.be_patient();
-    }
-
     /// Takes datagrams that came in before it started.
     pub fn take_datagrams(&self, datagrams: &[(SocketAddr, Vec<u8>)]) {
         self.view.udp.take(datagrams.iter().map(|(source, bytes)| (*source, bytes.as_slice())));

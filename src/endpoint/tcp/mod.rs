@@ -31,9 +31,7 @@ use crate::session;
 /// A pause after the system could not give a connection (no descriptors left): it is not asked in a loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// After an update connections are paced for this long, from this many on their way to the login, each by so much at most.
-const PATIENT_FOR: Duration = Duration::from_secs(10);
-const PACED_AT: usize = 64;
+/// In a crowd each waits for so much at most.
 const PACE_MAX: Duration = Duration::from_millis(100);
 const PACE_STEP: Duration = Duration::from_millis(2);
 
@@ -65,8 +63,6 @@ pub struct TcpServer {
     settings: Mutex<Settings>,
     /// Connections above the bound that are just being told so.
     turned_away: AtomicUsize,
-    /// Until when many wait at once to be accepted.
-    patient_until: Mutex<Option<Instant>>,
 }
 
 /// Why a connection or a session was refused or ended.
@@ -161,7 +157,6 @@ impl TcpServer {
             refusals: Refusals::new("sessions"),
             settings: Mutex::new(settings),
             turned_away: AtomicUsize::new(0),
-            patient_until: Mutex::new(None),
         }
     }
 
@@ -170,22 +165,15 @@ impl TcpServer {
         *lock(&self.settings) = settings;
     }
 
-    /// Everybody comes at once, as after an update. For a while connections are accepted no faster than they log in, so that
-    /// none makes room for another: who waits with the system is refused nothing.
-    pub fn be_patient(&self) {
-        *lock(&self.patient_until) = Some(Instant::now() + PATIENT_FOR);
-    }
-
-    /// Waits until few connections are on their way to their login, for a moment at most: who is silent must not keep others
-    /// waiting.
+    /// In a crowd connections are accepted no faster than they log in, so that none makes room for another: who waits with the
+    /// system is refused nothing. For a moment at most, as it may be no crowd that wants to log in.
     async fn pace(&self) {
-        let Some(until) = *lock(&self.patient_until) else { return };
         let begun = Instant::now();
-        if begun >= until {
-            *lock(&self.patient_until) = None;
-            return;
-        }
-        while self.admission.unauthenticated() >= PACED_AT && begun.elapsed() < PACE_MAX {
+        loop {
+            let now = Instant::now();
+            if now.saturating_duration_since(begun) >= PACE_MAX || !self.admission.is_crowded(now) {
+                return;
+            }
             Timer::after(PACE_STEP).await;
         }
     }
@@ -195,7 +183,11 @@ impl TcpServer {
         loop {
             self.pace().await;
             match listener.accept().await {
-                Ok((io, peer)) => self.admit(io, peer, &executor),
+                Ok((io, peer)) => {
+                    self.admit(io, peer, &executor);
+                    // Who was let in has a turn before the next one comes: a long queue must not keep them all from theirs.
+                    smol::future::yield_now().await;
+                }
                 Err(error) => {
                     log::warn!("event=accept_failed listener=sessions error={}", Quoted(error));
                     Timer::after(ACCEPT_PAUSE).await;

@@ -90,7 +90,6 @@ impl Successor {
                 }
             }
         })?;
-        service.be_patient();
         Ok((service, ground))
     }
 
