@@ -19,7 +19,7 @@ mod table;
 
 use row::{Row, Settings};
 
-const USAGE: &str = "Usage: cargo bench -- [--quick] [--list] [ROW]...";
+const USAGE: &str = "Usage: cargo bench -- [--quick] [--once] [--list] [ROW]...";
 
 fn main() -> ExitCode {
     let mut settings = Settings { runs: 3, seconds: 5 };
@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         match argument.as_str() {
             // What cargo adds when it is asked for benchmarks, and not for tests.
             "--bench" => is_bench = true,
+            "--once" => settings.runs = 1,
             "--quick" => settings = Settings { runs: 1, seconds: 2 },
             "--list" => is_list = true,
             name if all().any(|row| row.name == name) => wanted.push(argument),

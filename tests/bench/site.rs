@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use iotsocketd::client::{Stream, Tls};
+use iotsocketd::client::{LoginError, Stream, Tls};
 use iotsocketd::wire::AuthKey;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -83,7 +83,8 @@ impl Site {
         let tls = self.tls()?;
         self.server = launch(self.program, self.folder.path())?;
         let deadline = Instant::now() + PATIENCE;
-        while let Err(error) = smol::block_on(Stream::open(self.api, Some(&tls))) {
+        // Where there is no TLS, somebody who tries it is served as well: with a refusal.
+        while let Err(LoginError::Connect(_, error)) = smol::block_on(Stream::open(self.api, Some(&tls))) {
             if self.is_given_up(deadline) {
                 return Err(self.in_vain("somebody is served", &error.to_string()));
             }
