@@ -5,7 +5,7 @@
 
 use core::fmt;
 
-use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::wire::{Format, PAYLOAD_DATA_MAX};
@@ -221,42 +221,31 @@ fn string_of(text: &str) -> Result<String, PayloadMistake> {
     serde_json::from_str(text).map_err(|_| PayloadMistake::LoneSurrogate)
 }
 
+/// The bytes of an array. The text is known to be JSON, so what stands between two commas is a whole number if it is digits.
 fn bytes_of_array(text: &str) -> Result<Vec<u8>, PayloadMistake> {
-    if !text.starts_with('[') {
-        return Err(PayloadMistake::NotAnArray);
+    let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let inner = inner.ok_or(PayloadMistake::NotAnArray)?.as_bytes().trim_ascii();
+    let mut bytes = Vec::new();
+    if inner.is_empty() {
+        return Ok(bytes);
     }
-    let mut bytes = ByteArray { bytes: Vec::new(), is_too_long: false };
-    let mut json = serde_json::Deserializer::from_str(text);
-    match json.deserialize_seq(&mut bytes) {
-        Ok(()) => Ok(bytes.bytes),
-        Err(_) if bytes.is_too_long => Err(PayloadMistake::TooLong),
-        Err(_) => Err(PayloadMistake::NotAByte(bytes.bytes.len())),
-    }
-}
-
-/// Collects the elements of an array; what was collected tells where a mistake is.
-struct ByteArray {
-    bytes: Vec<u8>,
-    is_too_long: bool,
-}
-
-impl<'de> Visitor<'de> for &mut ByteArray {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of byte values")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while let Some(byte) = seq.next_element::<u8>()? {
-            if self.bytes.len() == PAYLOAD_DATA_MAX {
-                self.is_too_long = true;
-                return Err(serde::de::Error::custom("too long"));
-            }
-            self.bytes.push(byte);
+    for digits in inner.split(|byte| *byte == b',') {
+        let byte = byte_of(digits.trim_ascii()).ok_or(PayloadMistake::NotAByte(bytes.len()))?;
+        if bytes.len() == PAYLOAD_DATA_MAX {
+            return Err(PayloadMistake::TooLong);
         }
-        Ok(())
+        bytes.push(byte);
     }
+    Ok(bytes)
+}
+
+/// The value of one to three digits, if it is at most 255.
+fn byte_of(digits: &[u8]) -> Option<u8> {
+    if !(1..=3).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let value = digits.iter().fold(0, |value, digit| value * 10 + u16::from(digit - b'0'));
+    u8::try_from(value).ok()
 }
 
 #[cfg(test)]
@@ -337,7 +326,11 @@ mod tests {
         for text in ["\"AQI=\"", "{}", "7", "null"] {
             assert_eq!(read(Format::Binary, text), Err(NotAnArray), "{text}");
         }
+        for text in ["[1,[2,3]]", "[1,\"2,3\"]", "[1,{\"a\":2,\"b\":3}]", "[1,-0]", "[1,1000]", "[1,0.5]"] {
+            assert_eq!(read(Format::Binary, text), Err(NotAByte(1)), "{text}");
+        }
         assert_eq!(read(Format::Binary, "[ 1 ,\n2 ]").unwrap(), [1, 2]);
+        assert_eq!(read(Format::Binary, "[ \n]"), Ok(Vec::new()));
     }
 
     #[test]
