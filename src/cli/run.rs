@@ -172,6 +172,10 @@ impl Running {
                 Happened::Signal(_) => return Ok(Some(service)),
                 Happened::Ordered(order) => match *order {
                     Order::Prove(report) => report.verdict(upgrade::prove(&service)),
+                    Order::Leave(job) if self.awaited.is_some() => {
+                        let sentence = "this version is itself on trial: try again when it is in force";
+                        job.report.verdict(Err(sentence.to_owned()));
+                    }
                     Order::Leave(job) => match self.upgrade(service, ground, &job)? {
                         Some(still) => service = still,
                         None => return Ok(None),

@@ -234,19 +234,25 @@ impl Turn<'_> {
             return Ok(Released::Stays("the access list does not name this object".into()));
         };
         let released = Link::Released(kept.id).put_before("{}");
-        let release = event(Uid::CENTRAL, group, kept.source, &released);
-        if let Some(first) = self.first_of(kept.source, mapped.dedup.as_deref()) {
-            let network = match is_later {
-                true => Link::Merged(first).put_before(&mapped.network),
-                false => Link::Duplicate(first).put_before("{}"),
-            };
+        // Of no group, as one that goes before what was in quarantine would let it leave that twice.
+        let release = event(Uid::CENTRAL, GroupName::NONE, kept.source, &released);
+        let first = self.first_of(kept.source, mapped.dedup.as_deref());
+        let later = mapped.dedup.as_deref().filter(|_| is_later).map(key_of_later);
+        let again = self.first_of(kept.source, later.as_deref());
+        let beside = match (again, first) {
+            (Some(first), _) => Some(Link::Duplicate(first).put_before("{}")),
+            (None, Some(first)) if is_later => Some(Link::Merged(first).put_before(&mapped.network)),
+            (None, Some(first)) => Some(Link::Duplicate(first).put_before("{}")),
+            (None, None) if is_later && !mapped.has_data => Some(mapped.network.clone()),
+            (None, None) => None,
+        };
+        if let Some(network) = beside {
             let event = event(mapped.uid, group, kept.source, &network);
-            self.core.log.append_with(event, release).map_err(not_taken)?;
-            return Ok(Released::Duplicate);
-        }
-        if is_later && !mapped.has_data {
-            let event = event(mapped.uid, group, kept.source, &mapped.network);
-            self.core.log.append_with(event, release).map_err(not_taken)?;
+            let seq = self.core.log.append_with(event, release).map_err(not_taken)?;
+            let (id, time_us) = self.id_of(seq);
+            if let (Some(later), None, Some(before)) = (&later, again, &mut self.core.tries.before) {
+                before.note_key(kept.source, later, first.unwrap_or(id), seq, time_us);
+            }
             return Ok(Released::Duplicate);
         }
         let payload = Payload::new(mapped.format, &mapped.payload).unwrap_or(Payload::EMPTY);
@@ -257,8 +263,10 @@ impl Turn<'_> {
         let message = telemetry(group, kept.source, &network, &mapped);
         let seq = self.core.log.append_with(message, release).map_err(not_taken)?;
         self.core.central.received(group);
+        // When it was recorded, not when it came: by the times of keys their age is measured.
+        let (_, time_us) = self.id_of(seq);
         if let (Some(dedup), Some(before)) = (&mapped.dedup, &mut self.core.tries.before) {
-            before.note_key(kept.source, dedup, kept.id, seq, kept.arrived_us);
+            before.note_key(kept.source, dedup, kept.id, seq, time_us);
         }
         Ok(Released::Mapped)
     }

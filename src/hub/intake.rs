@@ -56,10 +56,11 @@ pub enum Arrival {
 }
 
 impl Arrival {
-    /// The message, if it could be mapped.
-    pub fn mapped(&self) -> Option<&Mapped> {
+    /// The message, if it could be mapped, and whether it is more about one that came before.
+    pub fn mapped(&self) -> Option<(&Mapped, bool)> {
         match self {
-            Self::Message { mapped, .. } | Self::Merge { mapped, .. } => Some(mapped),
+            Self::Message { mapped, .. } => Some((mapped, false)),
+            Self::Merge { mapped, .. } => Some((mapped, true)),
             Self::Quarantine { .. } => None,
         }
     }

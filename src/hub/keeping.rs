@@ -151,8 +151,10 @@ impl Log {
 
     /// Appends a message and one that is committed together with it.
     pub(super) fn append_with(&mut self, message: Message<'_>, beside: Message<'_>) -> Result<Seq, Refused> {
-        let now = self.stamp();
-        self.front.append_with(message, beside, now)
+        let (now, kinds) = (self.stamp(), [message.kind, beside.kind]);
+        let seq = self.front.append_with(message, beside, now)?;
+        kinds.into_iter().for_each(|kind| *self.recorded.entry(kind).or_default() += 1);
+        Ok(seq)
     }
 
     /// Appends a message that is worth no trouble if there is no room for it.

@@ -38,8 +38,8 @@ pub struct Doubt {
     pub from_us: i64,
 }
 
-/// What the journal has of a [`Doubt`]: what the message is called and the number of its record. `None`: it did not come before.
-pub type Recollected = Option<(MessageId, Seq)>;
+/// What the journal has of a [`Doubt`]: what the first message is called. `None`: it did not come before.
+pub type Recollected = Option<MessageId>;
 
 /// Who reads the journal.
 pub trait Recollect {
@@ -140,12 +140,13 @@ impl Hub {
             .await
     }
 
-    /// Resolves when memory knows of all these messages of a source whether they came before. What it forgot is looked for in
-    /// the journal, until nothing is left that may be forgotten: while it is looked for, others may go.
-    pub async fn recollect(
+    /// Resolves when memory knows of all these messages of a source whether they came before; with each, whether it is what a
+    /// network says later. What memory forgot is looked for in the journal, until nothing is left that may be forgotten: while
+    /// it is looked for, others may go.
+    pub async fn recollect<'a>(
         &self,
         source: &str,
-        messages: impl Iterator<Item = &Mapped> + Clone,
+        messages: impl Iterator<Item = (&'a Mapped, bool)> + Clone,
         journal: &impl Recollect,
     ) -> Result<(), IntakeError> {
         let mut looked_for = BTreeSet::new();
@@ -155,11 +156,10 @@ impl Hub {
                 return Ok(());
             }
             let found = journal.recollect(source, doubts.clone()).await?;
-            let core = &mut *lock(&self.core);
-            let now_us = core.log.stamp().wall_us;
+            let before = &mut lock(&self.core).tries.before;
             for (doubt, found) in doubts.into_iter().zip(found) {
-                if let (Some((first, at)), Some(before)) = (found, &mut core.tries.before) {
-                    before.note_key(source, &doubt.key, first, at, now_us);
+                if let (Some(first), Some(Before(seen))) = (found, &mut *before) {
+                    seen.remember(source, &doubt.key, first);
                 }
                 looked_for.insert(doubt.key);
             }
@@ -169,23 +169,24 @@ impl Hub {
     fn doubts<'a>(
         &self,
         source: &str,
-        messages: impl Iterator<Item = &'a Mapped>,
+        messages: impl Iterator<Item = (&'a Mapped, bool)>,
         looked_for: &BTreeSet<String>,
     ) -> Vec<Doubt> {
         let core = &mut *lock(&self.core);
         if core.tries.before.as_ref().is_some_and(|Before(seen)| seen.knows_all()) {
             return Vec::new();
         }
-        let keys = messages.flat_map(|mapped| {
-            let keys = mapped.dedup.as_deref().map(|key| [key.to_owned(), key_of_later(key)]);
-            keys.into_iter().flatten().map(|key| (mapped.uid, key))
-        });
         // A clock that is not set says nothing of how old a message is.
         let now = core.log.stamp();
         let from_us = match now.clock {
             Clock::Synced => now.wall_us.saturating_sub(SEEN_US + MARGIN_US),
             Clock::Unsynced => i64::MIN,
         };
+        let keys = messages.flat_map(|(mapped, is_later)| {
+            let key = mapped.dedup.clone();
+            let later = key.as_deref().filter(|_| is_later).map(key_of_later);
+            key.into_iter().chain(later).map(|key| (mapped.uid, key))
+        });
         let doubtful = keys.filter_map(|(uid, key)| match core.tries.recall(source, &key) {
             Recalled::Perhaps(between) => Some(Doubt { uid, key, between, from_us }),
             Recalled::First(_) | Recalled::Never => None,
@@ -206,13 +207,17 @@ impl Turn<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
     use std::sync::Mutex;
 
     use super::*;
+    use crate::hub::ingesting::{InQuarantine, Released};
     use crate::hub::testing::{hub_that_records, settings};
+    use crate::ingest::Outcome;
     use crate::journal::stamp::JournalId;
     use crate::router::access::AccessList;
-    use crate::wire::Format;
+    use crate::router::{Group, Settings};
+    use crate::wire::{Format, GroupName};
 
     /// More than are known by heart, by so many that the oldest 50,000 are not.
     const MANY: u64 = 1_000_001;
@@ -266,7 +271,7 @@ mod tests {
         hub.give_before(before);
         let ask = |journal: &Journal, keys: &[&str]| {
             let messages: Vec<Mapped> = keys.iter().map(|key| message(key)).collect();
-            smol::block_on(hub.recollect("net", messages.iter(), journal))
+            smol::block_on(hub.recollect("net", messages.iter().map(|mapped| (mapped, false)), journal))
         };
         let asked = |journal: Journal| journal.asked.into_inner().unwrap();
         let journal = |answer| Journal { answer, asked: Mutex::default() };
@@ -279,10 +284,40 @@ mod tests {
         let in_vain = journal(Ok(None));
         assert_eq!(ask(&in_vain, &["2", &newest]), Ok(()));
         assert_eq!(asked(in_vain), [["2"]], "and not again for this one");
-        let finding = journal(Ok(Some((id, 2))));
+        let finding = journal(Ok(Some(id)));
         assert_eq!(ask(&finding, &["2"]), Ok(()));
         assert_eq!(ask(&finding, &["2"]), Ok(()));
         assert_eq!(asked(finding), [["2"]], "it is known by heart again");
         assert_eq!(hub.turn(std::time::Instant::now()).first_of("net", Some("2")), Some(id));
+    }
+
+    /// What was in quarantine is old, and what memory knows does not get older by it.
+    #[test]
+    fn what_leaves_the_quarantine_makes_memory_forget_nothing() {
+        let group = GroupName::parse("Devices").unwrap();
+        let rights = Group {
+            telemetry: true,
+            token_ttl: Duration::from_secs(60),
+            validate: false,
+            max_payload: 100,
+            rate: 0,
+            allow_from: Default::default(),
+        };
+        let settings = Settings { groups: HashMap::from([(group, rights)]), ..settings() };
+        let hub = hub_that_records(settings, AccessList::default());
+        let mut before = Before::default();
+        let first = MessageId::new(7_000, 2, JournalId([1; 16]));
+        before.note_key("net", "today", first, 2, 0);
+        hub.give_before(before);
+        for half_hour in 1..=60 {
+            let arrived_us = (half_hour - 60) * 1_800 * 1_000_000;
+            let id = MessageId::new(0, 100, JournalId([1; 16]));
+            let kept = InQuarantine { source: "net", group: Some(group), id, arrived_us };
+            let outcome = Outcome::Message(message(&format!("old {half_hour}")));
+            assert_eq!(hub.release(&kept, outcome), Ok(Released::Mapped));
+        }
+        let turn = hub.turn(std::time::Instant::now());
+        assert_eq!(turn.first_of("net", Some("today")), Some(first));
+        assert!(turn.first_of("net", Some("old 1")).is_some());
     }
 }

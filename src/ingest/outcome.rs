@@ -21,10 +21,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The message, if there is one.
-    pub fn mapped(&self) -> Option<&Mapped> {
+    /// The message, if there is one, and whether it is more about one that came before.
+    pub fn mapped(&self) -> Option<(&Mapped, bool)> {
         match self {
-            Self::Message(mapped) | Self::Merge(mapped) => Some(mapped),
+            Self::Message(mapped) => Some((mapped, false)),
+            Self::Merge(mapped) => Some((mapped, true)),
             Self::Ignored(_) | Self::Unmapped(_) => None,
         }
     }

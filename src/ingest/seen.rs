@@ -22,7 +22,7 @@ const KNOWN_MAX: usize = 1_000_000;
 /// Keys of a generation, and how long it takes new ones.
 const GENERATION_MAX: usize = 50_000;
 const GENERATION_US: i64 = 3_600 * 1_000_000;
-/// Keys of one filter of the crowd, which takes 1.5 MB, and how many there are. With more keys than [`KNOWN_MAX`] and these,
+/// Keys of one filter of the crowd, which takes 2 MB, and how many there are. With more keys than [`KNOWN_MAX`] and these,
 /// 24 hours at 196 messages a second, the window gets shorter.
 const FILTER_MAX: usize = 1_000_000;
 const FILTERS_MAX: usize = 16;
@@ -129,6 +129,11 @@ impl<T: Copy> Seen<T> {
                 self.crowded_us = Some(gone.until_us);
             }
         }
+    }
+
+    /// Knows a key by heart again, which is in the crowd.
+    pub fn remember(&mut self, source: &str, dedup: &str, first: T) {
+        self.newest.insert(self.hasher.hash_one((source, dedup)), first);
     }
 
     /// Whether no key is [`Recalled::Perhaps`].

@@ -75,11 +75,14 @@ impl Catalog {
         self.segments.first().map_or(self.next_seq, |segment| segment.summary.first_seq)
     }
 
-    /// Whether there is a segment that this number lies in, or one may come.
-    pub fn may_have(&self, seq: Seq) -> bool {
-        let lies_in =
-            |segment: &Arc<SegmentInfo>| (segment.summary.first_seq..segment.summary.next_seq).contains(&seq);
-        seq >= self.next_seq || self.segments.iter().any(lies_in)
+    /// Whether a message with this number, which cannot be found, was let go of: with its segment, or out of it with its
+    /// group.
+    pub fn has_let_go(&self, seq: Seq) -> bool {
+        let lies_in = |segment: &&Arc<SegmentInfo>| {
+            (segment.summary.first_seq..segment.summary.next_seq).contains(&seq)
+        };
+        let segment = self.segments.iter().find(lies_in);
+        seq < self.next_seq && segment.is_none_or(|segment| !segment.thinned.is_empty())
     }
 
     /// Bytes of all files.

@@ -40,12 +40,13 @@ pub fn lost_in<M: Medium + ?Sized>(
     result.map(|()| lost)
 }
 
-/// First and last numbers of what was in segments that are missing between others, in order.
-pub fn lost_between(catalog: &Catalog) -> impl Iterator<Item = (Seq, Seq)> {
-    catalog.segments.windows(2).filter_map(|pair| {
+/// First and last numbers of what was in segments that are missing between others, in order. Those that were deleted are not.
+pub fn lost_between(catalog: &Catalog, is_retired: impl Fn(u64) -> bool) -> impl Iterator<Item = (Seq, Seq)> {
+    catalog.segments.windows(2).filter_map(move |pair| {
         let [before, after] = pair else { return None };
-        let is_next = after.header.previous.number == before.number();
-        between(before.summary.next_seq, after.header.first_seq).filter(|_| !is_next)
+        let previous = after.header.previous.number;
+        let is_explained = previous == before.number() || is_retired(previous);
+        between(before.summary.next_seq, after.header.first_seq).filter(|_| !is_explained)
     })
 }
 
@@ -82,11 +83,13 @@ mod tests {
         let stored = rig.stored();
         assert!(stored.iter().all(|seq| lost.iter().all(|(from, to)| !(from..=to).contains(&seq))));
         assert_eq!(stored.len() as u64 + 10, catalog.next_seq - 1);
-        assert_eq!(lost_between(&catalog).count(), 0);
+        assert_eq!(lost_between(&catalog, |_| false).count(), 0);
         let mut without = catalog.clone();
         without.segments.remove(1);
         let numbers = (second.header.first_seq, third.header.first_seq - 1);
-        assert_eq!(lost_between(&without).collect::<Vec<_>>(), [numbers]);
+        assert_eq!(lost_between(&without, |_| false).collect::<Vec<_>>(), [numbers]);
+        let is_retired = |number| number == second.number();
+        assert_eq!(lost_between(&without, is_retired).count(), 0, "nor is what was deleted");
     }
 
     #[test]

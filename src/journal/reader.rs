@@ -368,8 +368,9 @@ fn may_have(segment: &SegmentInfo, catalog: &Catalog, query: &Query) -> bool {
         let last = time(span.mono_us.1, span.wall_us.1);
         first < query.below_us && last >= query.from_us
     });
+    // Some of a group stays when it goes.
     let in_groups =
-        query.groups.is_empty() || segment.groups().any(|count| query.groups.contains(&count.group));
+        query.groups.is_empty() || summary.groups.iter().any(|count| query.groups.contains(&count.group));
     in_numbers && in_time && in_groups
 }
 

@@ -107,6 +107,33 @@ impl Plan {
         self.segments.is_empty() && self.thinned.is_empty()
     }
 
+    /// As much of it as takes that so many segments are looked through, oldest first, since everybody waits for that; and
+    /// whether there is more.
+    pub fn first_part(mut self, catalog: &Catalog, looked_through_max: usize) -> (Self, bool) {
+        let needed = catalog.segments.iter().filter(|segment| self.is_needed(segment));
+        let later: Vec<_> = needed.skip(looked_through_max).map(|segment| &**segment).collect();
+        let is_later = |number: u64| later.iter().any(|segment| segment.number() == number);
+        self.segments.retain(|number| !is_later(*number));
+        self.thinned.retain(|thinning| !is_later(thinning.segment));
+        self.dropped.retain(|record| !later.iter().any(|segment| is_of(record, segment)));
+        let is_part = !later.is_empty();
+        (self, is_part)
+    }
+
+    /// Whether something that was not delivered goes with a segment or out of it.
+    fn is_needed(&self, segment: &SegmentInfo) -> bool {
+        let is_thinned = |thinning: &Thinning| thinning.segment == segment.number() && thinning.is_needed;
+        self.why_dropped(segment).is_some() || self.thinned.iter().any(is_thinned)
+    }
+
+    /// Why what was not delivered goes with a segment; `None`: nothing does.
+    pub fn why_dropped(&self, segment: &SegmentInfo) -> Option<Cause> {
+        self.dropped.iter().find_map(|record| match record {
+            Record::Dropped { cause, .. } if is_of(record, segment) => Some(*cause),
+            _ => None,
+        })
+    }
+
     fn add(&mut self, segment: &SegmentInfo, delivered: &Delivered, cause: Cause) {
         self.segments.push(segment.number());
         self.thinned.retain(|thinning| thinning.segment != segment.number());
@@ -120,6 +147,12 @@ impl Plan {
         let number = segment.number();
         self.thinned.iter().any(|thinning| (thinning.segment, thinning.group) == (number, group))
     }
+}
+
+/// Whether this is what is written off with a segment.
+fn is_of(record: &Record<'_>, segment: &SegmentInfo) -> bool {
+    let numbers = segment.summary.first_seq..segment.summary.next_seq;
+    matches!(record, Record::Dropped { from, .. } if numbers.contains(from))
 }
 
 /// What is to be deleted now. `now_us` is the wall clock in microseconds, if it is right.

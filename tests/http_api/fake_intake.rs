@@ -70,7 +70,7 @@ impl Inner {
             return receipt.clone();
         }
         let next = id(self.taken.len() as u64 + 1);
-        let dedup = arrival.mapped().and_then(|mapped| mapped.dedup.clone());
+        let dedup = arrival.mapped().and_then(|(mapped, _)| mapped.dedup.clone());
         let first = dedup.as_deref().and_then(|dedup| match self.seen.recall(source, dedup) {
             Recalled::First(first) => Some(first),
             Recalled::Perhaps(_) | Recalled::Never => None,

@@ -2,6 +2,7 @@
 
 use super::lane::{InFlight, Way};
 use super::{LastFailure, MESSAGE_DELAY_MAX, Moment, Order, Outcome, RETRY_AFTER_MAX, Subscriber};
+use crate::journal::Seq;
 use crate::journal::record::{Cause, Record};
 
 impl Subscriber {
@@ -13,10 +14,11 @@ impl Subscriber {
             Outcome::Rejected(reason) if call.count > 1 => {
                 self.counters.failures += 1;
                 self.note_failure(&call, reason, moment);
+                let start = self.start_again(&call);
                 let lane = self.lane(call.way);
                 lane.cap = Some(call.count / 2);
                 lane.limit = None;
-                lane.go_to(call.first);
+                lane.go_to(start);
             }
             Outcome::Rejected(reason) => {
                 self.counters.failures += 1;
@@ -27,16 +29,14 @@ impl Subscriber {
                 let delay = self.jitter.delay(attempts, MESSAGE_DELAY_MAX);
                 if call.way == Way::Main && self.settings.order == Order::LiveFirst {
                     // The others do not wait for it.
-                    self.backlog.insert(call.first, call.last);
+                    self.backlog.insert(self.start_again(&call), call.last);
                     self.up_to = self.up_to.max(call.last);
                     (self.has_moved, self.behind_moved) = (true, true);
                     self.main.forget_failures();
                     self.behind.not_before = Some(moment.now + delay);
                 } else {
-                    let lane = self.lane(call.way);
-                    lane.not_before = Some(moment.now + delay);
-                    lane.limit = Some(call.last);
-                    lane.go_to(call.first);
+                    self.lane(call.way).not_before = Some(moment.now + delay);
+                    self.try_again(&call);
                 }
             }
             Outcome::Failed(reason, asked_for) => {
@@ -61,13 +61,27 @@ impl Subscriber {
 
     fn put_back(&mut self, call: &InFlight) {
         self.skips |= self.settings.order == Order::LiveFirst;
-        let lane = self.lane(call.way);
-        lane.limit = Some(call.last);
-        lane.go_to(call.first);
+        self.try_again(call);
         // What the other way has gathered may get old meanwhile.
         let other = if call.way == Way::Main { Way::Behind } else { Way::Main };
         let other = self.lane(other);
         other.go_to(other.start());
+    }
+
+    /// The same messages go out next, but for what left the journal meanwhile.
+    fn try_again(&mut self, call: &InFlight) {
+        let start = self.start_again(call);
+        let lane = self.lane(call.way);
+        lane.limit = Some(call.last).filter(|last| start <= *last);
+        lane.go_to(start);
+    }
+
+    fn start_again(&self, call: &InFlight) -> Seq {
+        match call.way {
+            Way::Main => call.first.max(self.up_to.saturating_add(1)),
+            // What it looks at is in the backlog, or not.
+            Way::Behind => call.first,
+        }
     }
 
     fn note_failure(&mut self, call: &InFlight, reason: String, moment: Moment) {

@@ -73,6 +73,30 @@ fn by_age_whole_segments_go_delivered_or_not() {
 }
 
 #[test]
+fn what_is_needed_goes_by_parts_and_all_of_it_goes() {
+    let mut rig = world(10, &[]);
+    let all = plan_of(&rig, &limits(u64::MAX), Some(14 * DAY));
+    assert!(all.dropped.len() > 2, "{all:?}");
+    let (mut segments, mut dropped, mut is_over) = (Vec::new(), Vec::new(), false);
+    while !is_over {
+        let catalog = rig.writer.catalog();
+        let plan = plan_of(&rig, &limits(u64::MAX), Some(14 * DAY));
+        let (part, has_more) = plan.clone().first_part(&catalog, 2);
+        assert!(part.dropped.len() <= 2 && !part.is_empty(), "{part:?}");
+        assert_eq!(has_more, part != plan);
+        let needed = catalog.segments.iter().filter(|segment| part.why_dropped(segment).is_some());
+        assert!(needed.clone().all(|segment| part.segments.contains(&segment.number())));
+        assert_eq!(needed.count(), part.dropped.len());
+        rig.writer.retire(stamp(rig.now_us), &part).unwrap();
+        segments.extend(part.segments);
+        dropped.extend(part.dropped);
+        is_over = !has_more;
+    }
+    assert_eq!((segments, dropped), (all.segments, all.dropped));
+    assert_eq!(plan_of(&rig, &limits(u64::MAX), Some(14 * DAY)), Plan::default());
+}
+
+#[test]
 fn the_group_that_is_kept_longest_keeps_the_segment() {
     let rig = world(0, &[]);
     let other = GroupName::parse("other").unwrap();

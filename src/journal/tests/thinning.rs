@@ -7,7 +7,7 @@ use crate::journal::backup::{BackupError, Copy};
 use crate::journal::catalog::Catalog;
 use crate::journal::medium::Medium as _;
 use crate::journal::reader::{Query, Reader};
-use crate::journal::record::{Cause, Record};
+use crate::journal::record::{Cause, Kind, Message, Record};
 use crate::journal::retention::{Limits, Plan};
 use crate::journal::segment::{RECLAIM_NAME, VERSION_RECLAIMED};
 use crate::journal::{OnFull, Seq};
@@ -24,7 +24,10 @@ fn payload(seq: Seq) -> Vec<u8> {
 
 /// One group sends a lot, another a little in each segment; nothing of it is delivered.
 fn world() -> Rig {
-    let mut rig = Rig::open(&Memory::default());
+    world_of(Rig::open(&Memory::default()))
+}
+
+fn world_of(mut rig: Rig) -> Rig {
     for day in 0..10 {
         rig.now_us = day * DAY;
         for round in 0..40 {
@@ -136,6 +139,25 @@ fn what_belongs_to_no_group_stays_and_what_is_not_archived_does() {
     let wanted = plan_of(&rig, &loud, Some(5 * DAY)).thinned;
     loud.held = wanted.iter().skip(1).map(|thinning| (thinning.segment, thinning.group)).collect();
     assert_eq!(thin(&mut rig, &loud, Some(5 * DAY)).thinned, wanted[..1]);
+}
+
+#[test]
+fn what_stays_of_a_group_is_found_by_it() {
+    let mut rig = Rig::open(&Memory::default());
+    let seq = rig.front.next_seq();
+    let payload = payload(seq);
+    let audit = Message { kind: Kind::Audit, ..message("a", "loud", &payload) };
+    rig.front.append(audit, stamp(0)).unwrap();
+    rig.commit().unwrap();
+    let mut rig = world_of(rig);
+    let limits = Limits { groups_us: vec![(group("loud"), 0)], ..limits(u64::MAX) };
+    let plan = thin(&mut rig, &limits, Some(9 * DAY));
+    assert!(plan.segments.is_empty() && !plan.thinned.is_empty(), "{plan:?}");
+    let query = || Query { groups: vec![group("loud")], kinds: vec![Kind::Audit], ..Query::from(0) };
+    let find = |rig: &Rig| read(&mut Reader::new(rig.medium.clone()), &rig.writer.catalog(), query());
+    assert_eq!(find(&rig), [(seq, group("loud"))]);
+    reclaim(&mut rig);
+    assert_eq!(find(&rig), [(seq, group("loud"))], "written once more");
 }
 
 #[test]

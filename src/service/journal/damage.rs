@@ -100,7 +100,7 @@ impl Noticed {
 /// Numbers that are gone with these segments, and with segments that are missing.
 fn lost(writer: &mut Writer<Disk>, damaged: &[u64]) -> Vec<(Seq, Seq)> {
     let catalog = writer.catalog();
-    let mut lost: Vec<_> = lost_between(&catalog).collect();
+    let mut lost: Vec<_> = lost_between(&catalog, |number| writer.small().is_retired(number)).collect();
     for (at, segment) in catalog.segments.iter().enumerate() {
         if !damaged.contains(&segment.number()) {
             continue;

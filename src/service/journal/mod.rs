@@ -326,11 +326,12 @@ impl Keeper for Shared {
             let wanted = std::mem::take(&mut *lock(&commands));
             for (uid, seq) in wanted {
                 let Some(hub) = hub.upgrade() else { return };
-                let asked = reader.get(&seen.catalog, seq).ok().flatten();
-                if asked.is_none() && !seen.catalog.may_have(seq) {
+                let asked = reader.get(&seen.catalog, seq);
+                if asked == Ok(None) && seen.catalog.has_let_go(seq) {
                     hub.lose_command(seq);
                     continue;
                 }
+                let asked = asked.ok().flatten();
                 let asked = asked.map(|stored| (stored.message.format, stored.message.payload.into_owned()));
                 hub.give_command(uid, seq, asked);
             }

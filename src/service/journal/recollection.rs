@@ -33,9 +33,15 @@ impl Recollect for Recollection {
         let (answer, answered) = smol::channel::bounded(1);
         let source = source.to_owned();
         let asked = self.0.ask(move |reader, seen| {
-            let found = doubts.iter().map(|doubt| look_for(reader, seen, &source, doubt));
-            // Whoever asked may have gone away.
-            let _gone = answer.try_send(found.collect());
+            let mut found = Vec::new();
+            for doubt in &doubts {
+                // Whoever asked may have gone away, and others wait.
+                if answer.is_closed() {
+                    return;
+                }
+                found.push(look_for(reader, seen, &source, doubt));
+            }
+            let _gone = answer.try_send(found);
         });
         Box::pin(async move {
             asked.map_err(|Busy| IntakeError::Searching)?;
@@ -76,7 +82,7 @@ fn find(
             let of_source = stored.message.source.as_deref() == Some(source);
             let key = key_of_stored(stored.id(catalog.journal), &stored.message).filter(|_| of_source);
             if let Some((_, first)) = key.filter(|(key, _)| *key == doubt.key) {
-                return Ok(Some((first, stored.seq)));
+                return Ok(Some(first));
             }
         }
         next = page.next;

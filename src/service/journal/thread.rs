@@ -26,6 +26,8 @@ use crate::wire::GroupName;
 
 /// How often it is looked whether something is too old.
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
+/// Segments that are looked through for what goes with them before whatever waits is committed: a second's work on a slow card.
+const LOOKED_THROUGH_MAX: usize = 2;
 /// Before a batch for which there is no room is tried again, if nothing could be deleted.
 const FULL_PAUSE: Duration = Duration::from_millis(200);
 /// A medium with less room than that makes old messages go, not the journal's own size.
@@ -47,6 +49,8 @@ struct Thread {
     refuses: bool,
     /// The same of some groups.
     has_full_group: bool,
+    /// What is to be deleted is too much for one go.
+    has_more_to_delete: bool,
     /// Thinned segments hold room that can be given back.
     reclaims: bool,
     /// What is gone and could not be recorded yet.
@@ -68,6 +72,7 @@ pub fn start(writer: Writer<Disk>, hub: Arc<Hub>, shared: Arc<Shared>) -> Result
         is_medium_short: false,
         refuses: false,
         has_full_group: false,
+        has_more_to_delete: false,
         reclaims: false,
         written_off: Vec::new(),
         untold: Vec::new(),
@@ -112,6 +117,9 @@ impl Thread {
 
     /// Where there is no room, it is soon seen that there is again.
     fn look_interval(&self) -> Duration {
+        if self.has_more_to_delete {
+            return Duration::ZERO;
+        }
         let lacks_room = self.is_medium_full || self.is_medium_short || self.refuses || self.has_full_group;
         if lacks_room { FULL_PAUSE } else { LOOK_INTERVAL }
     }
@@ -250,6 +258,8 @@ impl Thread {
         self.refuses = plan.refuse;
         self.has_full_group = !plan.refused.is_empty();
         self.hub.set_full_groups(&plan.refused);
+        let (plan, has_more) = plan.first_part(&catalog, LOOKED_THROUGH_MAX);
+        self.has_more_to_delete = has_more;
         if plan.is_empty() {
             return false;
         }
@@ -319,12 +329,8 @@ impl Thread {
         let number = segment.number();
         let numbers = segment.summary.first_seq..segment.summary.next_seq;
         let last = numbers.end.saturating_sub(1);
-        let missing = plan.dropped.iter().find_map(|record| match record {
-            Record::Dropped { from, cause, .. } if numbers.contains(from) => Some(*cause),
-            _ => None,
-        });
         if plan.segments.contains(&number) {
-            if let Some(cause) = missing {
+            if let Some(cause) = plan.why_dropped(segment) {
                 let messages = self.messages_of(segment, None);
                 self.take_up(self.hub.write_off(numbers.start, last, &messages, cause), cause);
             }
