@@ -175,6 +175,9 @@ fn a_service_that_is_stopped_meanwhile_stops_as_a_whole() {
     std::thread::scope(|scope| {
         let upgrade = scope.spawn(|| site.run(&["upgrade", maker.good(&site, "1.0.0").to_str().unwrap()]));
         eventually("it waits", || site.log().contains("it proved itself"));
+        // Which is the version that serves, and may be gone in a moment.
+        let next = site.run(&["upgrade", maker.good(&site, "1.0.1").to_str().unwrap()]);
+        assert!(next.code == 1 && next.err.contains("itself on trial"), "{}", next.err);
         site.stop();
         assert_eq!(upgrade.join().unwrap().code, 1);
     });
