@@ -125,12 +125,7 @@ fn what_dies_or_hangs_at_any_step_is_given_up_and_the_one_before_is_back() {
 
 #[test]
 fn what_starts_and_does_not_work_is_given_up() {
-    let site = Site::new();
-    let maker = Maker::new(7);
-    maker.trusted_by(&site);
-    // Its proof takes about as long as calls may by default.
-    site.set("sessions", "request_timeout", "\"60s\"");
-    site.start();
+    let (site, maker) = running();
     // A configuration with which it starts and takes no datagram as long as that of its proof.
     let broken = site.read("iotsocketd.toml").replace("max_datagram = \"4KiB\"", "max_datagram = \"12B\"");
     fs::write(site.path("broken.toml"), broken).unwrap();
@@ -143,7 +138,7 @@ fn what_starts_and_does_not_work_is_given_up() {
             scope.spawn(|| refused(&site, &file, "it does not work: telemetry is not in the journal"));
         eventually("the newer version serves", || site.log().contains("step=\"it serves\""));
         let mut device = site.login(pump);
-        let call = scope.spawn(|| site.call("busy", json!("are you there?"), "UTF8"));
+        let call = scope.spawn(|| site.call_for("busy", json!("are you there?"), "UTF8", 60));
         let (number, _) = device.request();
         eventually("it fails", || site.log().contains("event=proof_failed"));
         // What it has in its hands it finishes.
