@@ -81,6 +81,42 @@ fn is_closed(socket: &mut TcpStream) -> bool {
     }
 }
 
+/// Who is refused and never closes holds no more than its place: a newcomer takes that, whatever is still to be said.
+#[test]
+fn five_hundred_who_are_refused_and_never_close_hold_their_places_at_most() {
+    const PLACES: usize = 30;
+    /// Connections that were accepted a moment ago, and those that are about to hear that they were pushed out.
+    const UNDER_WAY: usize = 10;
+    let site = Site::new();
+    for section in ["sessions", "api"] {
+        site.set(section, "max_connections", &PLACES.to_string());
+    }
+    site.set("sessions", "tls", "\"optional\"");
+    site.set("api", "tls", "\"off\"");
+    site.start();
+    let before = site.open_files();
+    let login = [[0x01, 0, 0, 0].as_slice(), &[0; 48]].concat();
+    let call = b"POST /request HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n";
+    for (to, says, cause) in [
+        (site.sessions(), login.as_slice(), "sessions.login"),
+        (site.api(), call.as_slice(), "api.key"),
+    ] {
+        let mut most = 0;
+        let held: Vec<_> = (0..500_u32)
+            .map(|n| {
+                let mut socket = connect_from([127, 0, 4, (n / 50) as u8 + 1], to);
+                socket.write_all(says).unwrap();
+                most = most.max(site.open_files());
+                socket
+            })
+            .collect();
+        eventually("some are refused", || site.refused(cause) >= 1);
+        assert!(most <= before + PLACES + UNDER_WAY, "{cause}: {most} descriptors, {before} before");
+        drop(held);
+        eventually("their descriptors are free", || site.open_files() <= before + 2);
+    }
+}
+
 /// B13: the deadline is one for the whole phase, however many bytes come.
 #[test]
 fn a_thousand_connections_of_one_byte_a_second_on_each_listener_are_gone_within_their_deadlines() {

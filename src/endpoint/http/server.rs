@@ -26,7 +26,7 @@ use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::{Request, Response, StatusCode};
 use smol::channel::{Receiver, Sender};
-use smol::future::FutureExt;
+use smol::future::{FutureExt, yield_now};
 use smol::io::AsyncReadExt;
 use smol::{Async, Executor, Task};
 
@@ -158,6 +158,8 @@ async fn accept(listener: Async<TcpListener>, shared: Shared) {
             }
             Err(refusal) => shared.api.refusals.note(Cause::Full, &peer, &refusal),
         }
+        // Whoever was pushed out closes before the next one comes, or descriptors would add up.
+        yield_now().await;
     }
 }
 
@@ -228,7 +230,8 @@ async fn serve_http(shared: Shared, settings: Arc<Settings>, stream: Stream, pee
         Some(Err(error)) => note_end(&api, &watch, peer, &error),
     };
     if is_refused_by_parser || watch.is_body_unread.load(Ordering::Relaxed) {
-        linger(connection.into_parts().io.into_stream()).await;
+        // A newcomer may have the place at once.
+        until_evicted(&watch.permit, linger(connection.into_parts().io.into_stream())).await;
     }
 }
 

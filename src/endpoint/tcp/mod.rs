@@ -186,6 +186,7 @@ impl TcpServer {
                 Ok((io, peer)) => {
                     self.admit(io, peer, &executor);
                     // Who was let in has a turn before the next one comes: a long queue must not keep them all from theirs.
+                    // And who was pushed out closes, or descriptors would add up.
                     smol::future::yield_now().await;
                 }
                 Err(error) => {

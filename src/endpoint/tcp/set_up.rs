@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_io::{Async, Timer};
 use futures_rustls::TlsAcceptor;
@@ -70,12 +70,12 @@ impl TcpServer {
     ) -> Option<Live> {
         let started = Instant::now();
         let deadline = started + settings.handshake_timeout;
-        let evicted = async {
-            poll_fn(|context| permit.poll_evicted(context)).await;
-            Err(NoSession::Cause(TcpCause::Evicted, "a newcomer took the place".to_owned()))
-        };
+        let evicted = || poll_fn(|context| permit.poll_evicted(context));
         let session = Session::new(started, settings);
-        let attempt = self.attempt(io, source, permit, session).or(evicted);
+        let attempt = self.attempt(io, source, permit, session).or(async {
+            evicted().await;
+            Err(NoSession::Cause(TcpCause::Evicted, "a newcomer took the place".to_owned()))
+        });
         match until(deadline, attempt).await {
             Some(Ok(live)) => {
                 self.admission.succeed(source);
@@ -87,13 +87,18 @@ impl TcpServer {
             }
             Some(Err(NoSession::Refused(mut stream, cause, detail))) => {
                 self.refuse(cause, source, &detail);
-                if cause == TcpCause::Login {
-                    let delay = self.admission.fail(source, Instant::now());
+                let delay = match cause {
+                    TcpCause::Login => self.admission.fail(source, Instant::now()),
+                    _ => Duration::ZERO,
+                };
+                let told = async {
                     if !delay.is_zero() {
                         Timer::after(delay).await;
                     }
-                }
-                until(deadline, super::finish::refuse(&mut stream)).await;
+                    until(deadline, super::finish::refuse(&mut stream)).await;
+                };
+                // Who is refused must not hold more than its place either: a newcomer may have it at once.
+                told.or(evicted()).await;
                 None
             }
             None => {
@@ -241,7 +246,6 @@ async fn write_output(io: &mut (impl smol::io::AsyncWrite + Unpin), session: &mu
 mod tests {
     use std::collections::HashMap;
     use std::net::Ipv4Addr;
-    use std::time::Duration;
 
     use super::*;
     use crate::hub::outbox::Batch;
