@@ -1,15 +1,16 @@
 //! `apikey`: keys of the API from the command line, marked for the environment that they are made in.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
+use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::Path;
 
 use super::arguments::Arguments;
 use super::template::quote;
 use super::{Failure, output, site};
 use crate::endpoint::http::auth::make_token;
+use crate::hub::own_file;
 use crate::service::config::{Config, Given};
 
 pub(super) const SUMMARY: &str = "makes a key of the API for another program";
@@ -84,7 +85,7 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mut new = path.clone().into_os_string();
     new.push(".new");
     // Nobody may read it before it has its owner.
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    let mut file = own_file::create(Path::new(&new))?;
     let own = file.metadata()?;
     if (own.uid(), own.gid()) != (before.uid(), before.gid()) {
         fchown(&file, Some(before.uid()), Some(before.gid()))?;

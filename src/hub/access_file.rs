@@ -7,9 +7,10 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 
+use super::own_file;
 use crate::limits::ACL_FILE_MAX;
 use crate::router::access::{AccessEntry, AccessList};
 use crate::wire::{AclItem, AuthKey, GroupName, Uid};
@@ -179,13 +180,11 @@ fn print(list: &AccessList) -> io::Result<String> {
 }
 
 /// Writes beside the file, then renames: readers see the old list or the new one. What a crash leaves
-/// beside it is overwritten by the next writer, as the lock allows only one.
+/// beside it is replaced by the next writer, as the lock allows only one.
 fn replace(path: &Path, list: &AccessList) -> io::Result<()> {
     let folder = parent(path);
     let temporary = beside(path, ".tmp");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    // A left-over may have another mode.
-    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    let mut file = own_file::create(&temporary)?;
     give_to_owner(&file, folder)?;
     file.write_all(print(list)?.as_bytes())?;
     file.sync_all()?;
@@ -198,12 +197,8 @@ fn lock(path: &Path) -> io::Result<File> {
     let folder = parent(path);
     // As `run` makes the state folder: its content is nobody else's business.
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let lock = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(beside(path, ".lock"))?;
+    let lock =
+        own_file::open(&beside(path, ".lock"), OpenOptions::new().write(true).create(true).truncate(false))?;
     give_to_owner(&lock, folder)?;
     lock.lock()?;
     Ok(lock)

@@ -25,6 +25,7 @@ mod keeping;
 pub mod latency;
 mod leaving;
 pub mod outbox;
+pub mod own_file;
 pub mod recorded_calls;
 pub mod recording;
 mod rights;

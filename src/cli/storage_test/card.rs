@@ -7,9 +7,10 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::hub::own_file;
 use crate::sys;
 
 /// Bytes of a place: what flash is written in, at least.
@@ -38,8 +39,8 @@ impl Card {
     /// Makes the file if it is missing, or opens it.
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         let path = Self::path(folder);
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let options = &mut OpenOptions::new();
+        let file = own_file::open(&path, options.read(true).write(true).create(true).truncate(false))?;
         let len = PLACES * PLACE as u64;
         if file.metadata()?.len() != len {
             sys::reserve(file.as_fd(), len).or_else(|error| match error.kind() {
@@ -54,7 +55,7 @@ impl Card {
 
     /// Opens the file of a run that is over, as the medium has it; `None`: there is none.
     pub(super) fn look(folder: &Path) -> io::Result<Option<Self>> {
-        match OpenOptions::new().read(true).write(true).open(Self::path(folder)) {
+        match own_file::open(&Self::path(folder), OpenOptions::new().read(true).write(true)) {
             Ok(file) => {
                 sys::drop_cache(file.as_fd())?;
                 Ok(Some(Self(file)))

@@ -1,6 +1,6 @@
 //! The file of the access list: what is read, what is refused, and that nothing is lost.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::Barrier;
 use std::thread;
 
@@ -142,6 +142,31 @@ fn left_overs_of_a_crash_do_no_harm() {
     assert_eq!(load(&path, known).unwrap(), list(&["b"]));
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(!left_over.exists());
+}
+
+#[test]
+fn links_beside_the_file_give_nobody_another_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(&folder);
+    store(&path, &list(&["a"])).unwrap();
+    let theirs = folder.path().join("shadow");
+    fs::write(&theirs, "root:x").unwrap();
+    fs::set_permissions(&theirs, fs::Permissions::from_mode(0o640)).unwrap();
+    let add = |uid| {
+        edit(&path, known, |list| {
+            list.add(item(uid), known).unwrap();
+            Ok::<(), AccessFileError>(())
+        })
+    };
+    symlink(&theirs, beside(&path, ".tmp")).unwrap();
+    add("b").unwrap();
+    fs::remove_file(beside(&path, ".lock")).unwrap();
+    symlink(&theirs, beside(&path, ".lock")).unwrap();
+    let refused = add("c").unwrap_err().to_string();
+    assert!(refused.contains(".lock is a link or no file") && refused.contains("remove it"), "{refused}");
+    assert_eq!(load(&path, known).unwrap(), list(&["a", "b"]));
+    assert_eq!(fs::read_to_string(&theirs).unwrap(), "root:x");
+    assert_eq!(fs::metadata(&theirs).unwrap().permissions().mode() & 0o777, 0o640);
 }
 
 #[test]
