@@ -11,7 +11,7 @@ pub const ACL_FILE_MAX: usize = ACL_ITEMS_MAX * 400;
 /// A buffer for the start of a transmission larger than this is given back once the transmission was handled.
 pub const PARTIAL_KEPT_MAX: usize = 512;
 
-/// Bytes that wait to be written to one peer at most; above, requests to it are answered "not found".
+/// Memory of what waits to be written to one peer at most, bytes and their marks; above, requests to it are answered "not found".
 pub const OUTGOING_MAX: usize = 256 * 1024;
 const _: () = assert!(OUTGOING_MAX > 2 * TRANSMISSION_MAX, "a queue must take the largest transmission");
 

@@ -24,7 +24,7 @@ pub enum Kind {
     Passing,
 }
 
-/// A stretch of the outgoing bytes: one transmission, or one step of the set-up.
+/// A stretch of the outgoing bytes: one transmission, or some in a row that are worth nothing later.
 #[derive(Debug, Clone, Copy)]
 pub struct Mark {
     /// Bytes.
@@ -32,6 +32,9 @@ pub struct Mark {
     /// What it is.
     pub kind: Kind,
 }
+
+/// What a mark takes itself, beside the bytes that it is of: many a transmission is smaller.
+pub const MARK_LEN: usize = size_of::<Mark>();
 
 /// Bytes in order, and what they are.
 #[derive(Debug, Default)]
@@ -43,12 +46,19 @@ pub struct Batch {
 }
 
 impl Batch {
-    fn push(&mut self, kind: Kind, transmission: Transmission<'_>) -> usize {
-        let before = self.bytes.len();
-        transmission.encode(&mut self.bytes);
-        let len = self.bytes.len() - before;
-        self.marks.push(Mark { len, kind });
-        len
+    /// Marks the last so many bytes; gives what they take, mark and all.
+    fn mark(&mut self, kind: Kind, len: usize) -> usize {
+        match self.marks.last_mut() {
+            // Nobody asks later where one of them ends and the next begins.
+            Some(last) if kind == Kind::Passing && last.kind == kind => {
+                last.len += len;
+                len
+            }
+            _ => {
+                self.marks.push(Mark { len, kind });
+                len + MARK_LEN
+            }
+        }
     }
 }
 
@@ -77,7 +87,7 @@ struct Inner {
 #[derive(Debug)]
 pub struct Outbox {
     inner: Mutex<Inner>,
-    /// Bytes queued here or taken by the task and not handed over to the system yet.
+    /// Bytes queued here or taken by the task and not handed over to the system yet, their marks included.
     outstanding: AtomicUsize,
 }
 
@@ -106,7 +116,7 @@ impl Default for Outbox {
 }
 
 impl Outbox {
-    /// Bytes that are not handed over to the system yet.
+    /// Bytes that are not handed over to the system yet, and what their marks take.
     pub fn outstanding(&self) -> usize {
         self.outstanding.load(Ordering::Relaxed)
     }
@@ -119,7 +129,10 @@ impl Outbox {
     /// Queues a transmission; gives the task's waker if it has to be woken.
     pub fn push(&self, kind: Kind, transmission: Transmission<'_>) -> Option<Waker> {
         let mut inner = lock(&self.inner);
-        let len = inner.batch.push(kind, transmission);
+        let before = inner.batch.bytes.len();
+        transmission.encode(&mut inner.batch.bytes);
+        let len = inner.batch.bytes.len() - before;
+        let len = inner.batch.mark(kind, len);
         self.outstanding.fetch_add(len, Ordering::Relaxed);
         inner.waker.take()
     }
@@ -128,8 +141,8 @@ impl Outbox {
     pub fn push_bytes(&self, kind: Kind, bytes: &[u8]) -> Option<Waker> {
         let mut inner = lock(&self.inner);
         inner.batch.bytes.extend_from_slice(bytes);
-        inner.batch.marks.push(Mark { len: bytes.len(), kind });
-        self.outstanding.fetch_add(bytes.len(), Ordering::Relaxed);
+        let len = inner.batch.mark(kind, bytes.len());
+        self.outstanding.fetch_add(len, Ordering::Relaxed);
         inner.waker.take()
     }
 
@@ -203,7 +216,7 @@ impl Outbox {
         std::mem::swap(&mut lock(&self.inner).batch, into);
     }
 
-    /// The task handed over so many bytes, or gave them up.
+    /// The task handed over so many bytes, marks that are over included.
     pub fn settle(&self, len: usize) {
         self.outstanding.fetch_sub(len, Ordering::Relaxed);
     }
@@ -268,5 +281,23 @@ mod tests {
         let mut batch = Batch::default();
         outbox.take_all(&mut batch);
         assert_eq!(unsent(&batch).len(), 1, "what is held back passes to the next connection, too");
+    }
+
+    #[test]
+    fn the_bound_is_one_of_memory_however_small_the_transmissions_are() {
+        let serial = Kind::Request(1);
+        for kinds in [[Kind::Passing; 2], [Kind::Response, Kind::Passing], [Kind::Ping(None), serial]] {
+            let outbox = Outbox::default();
+            let mut kinds_in_turn = kinds.iter().cycle();
+            while outbox.has_room(1) {
+                let _waker = outbox.push_bytes(*kinds_in_turn.next().unwrap(), &[10]);
+            }
+            let mut batch = Batch::default();
+            outbox.take(&mut batch);
+            let taken = batch.bytes.len() + batch.marks.len() * MARK_LEN;
+            assert!(taken <= OUTGOING_MAX + MARK_LEN, "{taken} bytes of {kinds:?}");
+            assert_eq!(taken, outbox.outstanding());
+            assert_eq!(batch.marks.iter().map(|mark| mark.len).sum::<usize>(), batch.bytes.len());
+        }
     }
 }

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use smol::io::AsyncWrite as _;
 
 use crate::endpoint::stream::Stream;
-use crate::hub::outbox::{Batch, Kind, Outbox, unsent};
+use crate::hub::outbox::{Batch, Kind, MARK_LEN, Outbox, unsent};
 use crate::journal::Seq;
 use crate::router::Queued;
 
@@ -108,7 +108,7 @@ impl Writer {
 
     fn advance(&mut self, handed_over: usize, outbox: &Outbox) {
         self.done += handed_over;
-        outbox.settle(handed_over);
+        let marks_done = self.marks_done;
         while let Some(mark) = self.batch.marks.get(self.marks_done) {
             if self.mark_start + mark.len > self.done {
                 break;
@@ -116,5 +116,6 @@ impl Writer {
             self.mark_start += mark.len;
             self.marks_done += 1;
         }
+        outbox.settle(handed_over + (self.marks_done - marks_done) * MARK_LEN);
     }
 }
