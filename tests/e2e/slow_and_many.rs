@@ -97,10 +97,9 @@ fn five_hundred_who_are_refused_and_never_close_hold_their_places_at_most() {
     let before = site.open_files();
     let login = [[0x01, 0, 0, 0].as_slice(), &[0; 48]].concat();
     let call = b"POST /request HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n";
-    for (to, says, cause) in [
-        (site.sessions(), login.as_slice(), "sessions.login"),
-        (site.api(), call.as_slice(), "api.key"),
-    ] {
+    for (to, says, cause) in
+        [(site.sessions(), login.as_slice(), "sessions.login"), (site.api(), call.as_slice(), "api.key")]
+    {
         let mut most = 0;
         let held: Vec<_> = (0..500_u32)
             .map(|n| {

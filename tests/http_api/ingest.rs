@@ -52,6 +52,7 @@ fn with_doors() -> Settings {
         key("reader", "aa11", &[Right::Read], &[], &[]),
         key("stations", "bb22", &Right::ALL, &["Stations"], &[]),
         key("partner", "ee55", &[Right::Ingest], &[], &[]),
+        key("foreman", "ff66", &[Right::Admin], &["Devices"], &[]),
     ];
     let keys = Keys::new("test", &AuthKey::parse(CENTRAL).unwrap(), keys);
     Settings { ingest: doors(), keys, ..settings() }
@@ -140,12 +141,13 @@ fn refusals_come_in_their_order() {
         ))
     };
     let wrong_body = "Content-Type: text/html\r\nContent-Length: 9999999\r\n";
-    assert_eq!(
-        ask("PUT", "/v1/ingest/far", "Bearer 00", wrong_body).status,
-        403,
-        "the source's networks first"
-    );
     let unknown = ask("PUT", "/v1/ingest/nobody", "Bearer 00", wrong_body);
+    let far = ask("PUT", "/v1/ingest/far", "Bearer 00", wrong_body);
+    assert_eq!(
+        (far.status, &far.body),
+        (401, &unknown.body),
+        "no stranger is told that there is such a source"
+    );
     assert_eq!(unknown.status, 401, "key before route");
     let known = ask("PUT", "/v1/ingest/plain", "Bearer 00", wrong_body);
     assert_eq!(known.headers["www-authenticate"], unknown.headers["www-authenticate"]);
@@ -157,6 +159,8 @@ fn refusals_come_in_their_order() {
         "right before source"
     );
     assert_eq!(ask("POST", "/v1/ingest/nobody", "Bearer ee55", wrong_body).status, 404, "source before body");
+    let far = ask("POST", "/v1/ingest/far", "Bearer ee55", wrong_body);
+    assert!(far.status == 403 && far.error().contains("[ingest.far] allow_from"), "networks before body");
     assert_eq!(ask("POST", "/v1/ingest/", "Bearer ee55", wrong_body).status, 404);
     assert_eq!(ask("POST", "/v1/ingest/plain", "Bearer ee55", wrong_body).status, 415, "type before length");
     let json = "Content-Type: application/json\r\n";
@@ -367,6 +371,7 @@ fn a_quarantine_is_mapped_by_who_may_administer() {
     let wanted = json!({"mapped": 0, "duplicates": 0, "ignored": 0, "remaining": 1, "reasons": {}});
     assert_eq!((remapped.status, parsed(&remapped)), (200, wanted));
     assert_eq!(remap("POST", "plain", "ee55").status, 403, "a right of its own");
+    assert_eq!(remap("POST", "plain", "ff66").status, 403, "what is mapped may be of any group");
     assert_eq!(remap("GET", "plain", CENTRAL).headers["allow"], "POST");
     assert_eq!(remap("POST", "nobody", CENTRAL).status, 404);
     assert_eq!(remap("POST", "far", CENTRAL).status, 200, "networks of a source are those that bring");

@@ -62,9 +62,13 @@ fn a_key_of_some_groups_sees_no_others() {
     }
     let list = world.get("/v1/objects", "bb22");
     assert_eq!(list.body, r#"{"objects":[{"uid":"echo","group":"Stations","state":"absent"}],"next":null}"#);
-    // The list is everybody's.
-    let refused = world.connect().ask(&post("/acl", "cc33", "[]"));
-    assert_eq!(refused.status, 403);
+    // The list is everybody's, and so is what subscribers get.
+    for path in
+        ["/acl", "/v1/deadletters/drop?subscriber=a", "/v1/deadletters/replay?subscriber=a", "/v1/replay/a"]
+    {
+        let refused = world.connect().ask(&post(path, "cc33", "[]"));
+        assert!(refused.status == 403 && refused.error().contains("without groups"), "{path}");
+    }
 }
 
 #[test]

@@ -229,11 +229,6 @@ impl Api {
             Some(Route::Ingest(name, _) | Route::Remap(name)) => settings.ingest.get(*name),
             _ => None,
         };
-        if let (Source::Network(address), Some(door), Some(Route::Ingest(..))) = (source, door, &route)
-            && !door.source.allow_from.allows(address)
-        {
-            return Err(door.not_allowed());
-        }
         if !routes::is_open(&route, source) {
             let of_door = |value| door.and_then(|door| door.find(value));
             let found = match (source, head.authorization) {
@@ -267,8 +262,9 @@ impl Api {
             let sentence = format!("this key lacks the right \"{}\"", right.name());
             return Err(ApiError::new(Cause::Right, 403, sentence));
         }
-        if matches!(route, Route::Post(BodyRoute::Acl)) && !key.groups.is_empty() {
-            let sentence = "a key limited to groups may not replace the list of all of them";
+        if routes::is_of_all_groups(&route) && !key.groups.is_empty() {
+            let sentence =
+                "a key limited to groups may not do what concerns all of them: use one without groups";
             return Err(ApiError::new(Cause::Right, 403, sentence));
         }
         match route {
@@ -304,7 +300,11 @@ impl Api {
             Route::Steering(route) => steering::read(route, head.query, &*self.backend),
             Route::Remap(_) => Ok(Decision::Act(Act::Remap(Arc::clone(door.ok_or_else(unknown_source)?)))),
             Route::Ingest(_, tail) => {
-                let visit = Box::new(Visit::new(door.ok_or_else(unknown_source)?, tail, head));
+                let door = door.ok_or_else(unknown_source)?;
+                if let Source::Network(address) = source {
+                    door.check_source(address)?;
+                }
+                let visit = Box::new(Visit::new(door, tail, head));
                 let limit = visit.door.source.max_body;
                 routes::check_body(head, |_| visit.takes(), limit)?;
                 let (key, settings) = (Arc::clone(key), Arc::clone(&settings));

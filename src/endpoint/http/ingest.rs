@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write as _};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -55,13 +56,17 @@ impl Door {
         Self { basic: basic.map(key), source }
     }
 
-    /// What is told who may not bring messages from where he is.
-    pub(super) fn not_allowed(&self) -> ApiError {
+    /// Whether messages may be brought from there; told to those only who may bring some: that there is such a source is
+    /// nobody else's business.
+    pub(super) fn check_source(&self, address: IpAddr) -> Result<(), ApiError> {
+        if self.source.allow_from.allows(address) {
+            return Ok(());
+        }
         let sentence = format!(
             "this source address may not bring messages here: [ingest.{}] allow_from does not name it",
             self.source.name
         );
-        ApiError::new(Cause::SourceNetwork, 403, sentence)
+        Err(ApiError::new(Cause::SourceNetwork, 403, sentence))
     }
 
     /// The key that Basic credentials in an `Authorization` header stand for.

@@ -110,6 +110,11 @@ pub(super) fn right(route: &Route<'_>) -> Option<Right> {
     }
 }
 
+/// Whether the route does something to the messages or objects of all groups: no key of some groups may.
+pub(super) fn is_of_all_groups(route: &Route<'_>) -> bool {
+    right(route) == Some(Right::Admin)
+}
+
 /// 405 unless the route has this method.
 pub(super) fn check_method(route: &Route<'_>, method: &str) -> Result<(), ApiError> {
     let (allowed, header) = match route {
