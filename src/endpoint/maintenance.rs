@@ -20,11 +20,12 @@ use std::{fs, future};
 
 use async_io::Timer;
 use smol::future::FutureExt;
-use tiny_http::{Header, Request, Response, Server};
+use tiny_http::{Header, Request, Response};
 
 use super::http::acts::Act;
 use super::http::api::{Api, BodySize, Decision, Head, Source};
 use super::http::{ApiError, Cause, Recall, Reply};
+use super::local_requests::LocalRequests;
 use crate::logfmt::Quoted;
 
 /// Owner and group.
@@ -55,7 +56,7 @@ const RECALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The listening socket. Dropping it ends the thread and takes the socket's file away.
 pub struct Maintenance {
-    server: Arc<Server>,
+    requests: Arc<LocalRequests>,
     is_ending: Arc<AtomicBool>,
     /// Closed, it interrupts what waits for the journal.
     ending: smol::channel::Sender<()>,
@@ -154,10 +155,8 @@ impl Maintenance {
     ) -> Result<Self, MaintenanceError> {
         let failed = |error| MaintenanceError::Io(path.to_owned(), error);
         remove_stale(path)?;
-        let listener = bind(path).map_err(failed)?;
-        let server = Server::from_listener(listener, None)
-            .map_err(|error| failed(io::Error::other(error.to_string())))?;
-        let (server, is_ending) = (Arc::new(server), Arc::new(AtomicBool::new(false)));
+        let requests = LocalRequests::listen(bind(path).map_err(failed)?).map_err(failed)?;
+        let (requests, is_ending) = (Arc::new(requests), Arc::new(AtomicBool::new(false)));
         let (questions, asked) = mpsc::sync_channel(RECALLS_MAX);
         let (errands, wanted) = mpsc::sync_channel(ERRANDS_MAX);
         let (copy_requests, copies_wanted) = mpsc::sync_channel(1);
@@ -173,21 +172,20 @@ impl Maintenance {
         };
         let is_uploading = Arc::new(AtomicBool::new(false));
         let server_thread = {
-            let (server, is_ending) = (Arc::clone(&server), Arc::clone(&is_ending));
+            let (requests, is_ending) = (Arc::clone(&requests), Arc::clone(&is_ending));
             let is_copying = Arc::clone(&is_copying);
             move || {
                 while !is_ending.load(Ordering::Relaxed) {
-                    match server.recv() {
-                        Ok(request) if request.url() == COPY_PATH => {
+                    match requests.next() {
+                        Some(request) if request.url() == COPY_PATH => {
                             api.audit_operator("GET", COPY_PATH);
                             want_copy(request, &copy_requests, &is_copying);
                         }
-                        Ok(request) if [UPGRADE_PATH, PROVE_PATH].contains(&request.url()) => {
+                        Some(request) if [UPGRADE_PATH, PROVE_PATH].contains(&request.url()) => {
                             want_upload(request, uploads.as_ref(), &is_uploading);
                         }
-                        Ok(request) => answer(&api, request, &questions, &errands),
-                        // Woken to end; or accepting failed, and the server has told the log.
-                        Err(_) => break,
+                        Some(request) => answer(&api, request, &questions, &errands),
+                        None => {}
                     }
                 }
             }
@@ -208,7 +206,7 @@ impl Maintenance {
             // Not waited for at the end: whoever takes a copy may have stopped taking it.
             let _detached = spawn("copies").spawn(hand_out).map_err(failed)?;
         }
-        Ok(Self { server, is_ending, ending, threads })
+        Ok(Self { requests, is_ending, ending, threads })
     }
 }
 
@@ -216,7 +214,7 @@ impl Drop for Maintenance {
     fn drop(&mut self) {
         self.is_ending.store(true, Ordering::Relaxed);
         self.ending.close();
-        self.server.unblock();
+        self.requests.interrupt();
         for thread in self.threads.drain(..) {
             // A panic of that thread was told when it happened.
             let _ended = thread.join();

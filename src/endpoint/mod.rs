@@ -5,6 +5,7 @@ pub mod certificate;
 pub mod crowd;
 pub mod failures;
 pub mod http;
+mod local_requests;
 pub mod maintenance;
 pub mod refusals;
 pub mod stream;

@@ -216,6 +216,34 @@ fn without_descriptors_who_is_there_is_served_and_nothing_spins() {
     });
 }
 
+/// Descriptors of which fewer than are open.
+const FILES_TOO_FEW: usize = 15;
+
+/// A command while no descriptor is to be had is not answered, and costs nobody anything; the next one, when there are some
+/// again, is.
+#[test]
+fn a_command_without_descriptors_ends_nothing_and_later_ones_are_answered() {
+    println!("seed: none, nothing is random");
+    let site = Site::new();
+    site.start();
+    let (pid, mut http) = (site.pid().to_string(), site.http());
+    assert_eq!(site.run(&["status"]).code, 0);
+    let limit = |files: usize| {
+        let limit = format!("--nofile={files}:16384");
+        assert!(Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap().success());
+    };
+    for _ in 0..2 {
+        limit(FILES_TOO_FEW);
+        let ran = site.run(&["status"]);
+        assert!(site.is_running() && site.pid().to_string() == pid, "{}", site.log());
+        assert_ne!(ran.code, 0, "{}", ran.out);
+        assert_eq!(http.get("/v1/status").status, 200);
+        limit(16_384);
+        eventually("commands are answered", || site.run(&["status"]).code == 0);
+    }
+    site.stop();
+}
+
 /// libfaketime of Debian's package `faketime`: clocks of one process that a file sets.
 fn fake_clock(site: &Site) -> Option<[String; 5]> {
     let folders =
