@@ -215,7 +215,9 @@ fn to_file(
     let mut part = path.as_os_str().to_owned();
     part.push(".part");
     let part = PathBuf::from(part);
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part);
+    // What an interrupted export left behind; as it is made anew, nobody else owns or reads it.
+    let _none = fs::remove_file(&part);
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part);
     let file = file.map_err(|error| failure(ExportError::Write(error), &name))?;
     let mut out = BufWriter::new(file);
     let written = write(&mut out).and_then(|count| {

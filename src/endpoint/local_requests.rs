@@ -106,7 +106,8 @@ fn contain_panics() {
             if !is_of_server(panic) || PANICS.fetch_add(1, Ordering::Relaxed) >= PANICS_MAX {
                 return report(panic);
             }
-            log::error!("event=maintenance_socket_failed error={}", Quoted(panic.payload_as_str().unwrap_or_default()));
+            let error = panic.payload().downcast_ref::<String>().map_or("no thread", String::as_str);
+            log::error!("event=maintenance_socket_failed error={}", Quoted(error));
             loop {
                 thread::park();
             }

@@ -148,6 +148,8 @@ fn export_makes_a_new_file_of_csv() {
     let mut quoted = message(1);
     quoted.payload = b"{\"a\": \"x,\\\"y\"}".to_vec();
     site.world.history.append([quoted, message(2)]);
+    // What an export before left behind gives its mode to nobody.
+    fs::write(site.folder.path().join("all.csv.part"), "open to all").unwrap();
     let quiet = site.succeed(&["export", "--format", "csv", "--output", "all.csv"]);
     assert_eq!(quiet, "");
     let path = site.folder.path().join("all.csv");

@@ -4,6 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use iotsocketd::limits::SUBSCRIBERS_MAX;
+
+use crate::support::Site;
+
 /// The most that any of our services may be exposed.
 const EXPOSURE_MAX: f64 = 1.2;
 
@@ -35,6 +39,22 @@ fn no_service_is_exposed_more_than_it_must_be() {
         let exposure: f64 = exposure.unwrap().parse().unwrap();
         assert!(exposure <= EXPOSURE_MAX, "{unit} has {exposure}:\n{text}");
     }
+}
+
+/// Threads that may come and go beside those of the start: uploads, jobs of the journal, webhooks.
+const PASSING_THREADS: usize = 16;
+
+#[test]
+fn the_service_may_have_the_threads_of_an_update_with_all_subscribers() {
+    let unit =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/iotsocketd.service")).unwrap();
+    let allowed = unit.lines().find_map(|line| line.strip_prefix("TasksMax=")).unwrap();
+    let allowed: usize = allowed.parse().unwrap();
+    let site = Site::started();
+    let threads = fs::read_dir(format!("/proc/{}/task", site.pid())).unwrap().count();
+    let needed = 2 * (threads + PASSING_THREADS + SUBSCRIBERS_MAX);
+    println!("{threads} threads without subscribers, {needed} at most during an update");
+    assert!(needed <= allowed, "{needed} of {allowed}");
 }
 
 #[test]

@@ -84,6 +84,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::hub::alerts::Rule;
+    use crate::hub::auditing::What;
 
     /// Bytes of all files together, as they are sent.
     const WEIGHT_MAX: usize = 100 * 1024;
@@ -119,6 +121,20 @@ mod tests {
             assert!(value("content-security-policy").contains("frame-ancestors 'none'"));
             assert_eq!(value("x-content-type-options"), "nosniff");
             assert_eq!(value("referrer-policy"), "no-referrer");
+        }
+    }
+
+    /// What the audit and the alerts may say has words in both languages.
+    #[test]
+    fn every_deed_and_every_alert_has_its_words() {
+        let words = find("/console/words.js").unwrap().text;
+        for what in What::ALL {
+            let entry = format!("\n  did_{}: [\"", what.name());
+            assert!(words.contains(&entry), "{}", what.name());
+        }
+        let (_, alerts) = words.split_once("const ALERTS_FR = {").unwrap();
+        for rule in Rule::all() {
+            assert!(alerts.contains(&format!("\n  {}: \"", rule.name())), "{}", rule.name());
         }
     }
 

@@ -50,6 +50,23 @@ pub enum What {
 }
 
 impl What {
+    /// All there are.
+    pub const ALL: [Self; 13] = [
+        Self::Login,
+        Self::Refused,
+        Self::KeyUsed,
+        Self::KeyRefused,
+        Self::AccessList,
+        Self::Configuration,
+        Self::Command,
+        Self::Operator,
+        Self::Started,
+        Self::Stopped,
+        Self::MessageRefused,
+        Self::IngestRefused,
+        Self::DatagramRefused,
+    ];
+
     /// Its name in records.
     pub fn name(self) -> &'static str {
         match self {

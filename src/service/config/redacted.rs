@@ -1,7 +1,7 @@
 //! The configuration without its secrets, for somebody else to look at.
 //!
 //! What may be shown is listed; every other text is left out, and so are comments. So a key that nobody thought of shows
-//! nothing.
+//! nothing. Numbers are shown, but for keys that look like secrets: whoever forgets the quotes shows nothing either.
 
 use std::fmt::Write as _;
 
@@ -61,6 +61,8 @@ const OPEN: [&str; 47] = [
 ];
 /// Keys whose texts are where something is. Paths and queries may let whoever knows them in: only the host is shown.
 const PLACES: [&str; 6] = ["copy_to", "request", "result", "telemetry", "url", "webhook"];
+/// What is part of the names of keys that hold secrets.
+const SECRET_PARTS: [&str; 5] = ["key", "password", "secret", "token", "user"];
 /// In the place of what is not shown.
 const REMOVED: &str = "\"(removed)\"";
 
@@ -87,7 +89,7 @@ fn add(out: &mut String, path: &str, table: &DeTable<'_>) {
 fn shown(key: &str, value: &DeValue<'_>) -> String {
     match value {
         DeValue::Boolean(yes) => yes.to_string(),
-        DeValue::Integer(number) => number.as_str().to_owned(),
+        DeValue::Integer(number) if !is_secret(key) => number.as_str().to_owned(),
         DeValue::String(text) if OPEN.contains(&key) || is_amount(text) => {
             format!("\"{}\"", text.escape_debug())
         }
@@ -103,6 +105,10 @@ fn shown(key: &str, value: &DeValue<'_>) -> String {
         }
         _ => REMOVED.to_owned(),
     }
+}
+
+fn is_secret(key: &str) -> bool {
+    key == "sha256" || SECRET_PARTS.iter().any(|part| key.contains(part))
 }
 
 /// A time, a size or a rate.
@@ -151,6 +157,8 @@ mod tests {
         let text = r#"
             # s3cr3t
             unknown = "s3cr3t"
+            basic_password = 4711
+            secret = [4711]
             environment = "test"
             [central]
             auth_key = "s3cr3t"
@@ -172,7 +180,7 @@ mod tests {
             hostname = 'a"b'
         "#;
         let out = redacted(text);
-        assert!(!out.contains("s3cr3t"), "{out}");
+        assert!(!out.contains("s3cr3t") && !out.contains("4711"), "{out}");
         for line in [
             "environment = \"test\"\n",
             "unknown = \"(removed)\"\n",
