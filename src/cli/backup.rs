@@ -10,6 +10,7 @@ use super::progress::Progress;
 use super::table::grouped;
 use super::{Failure, maintenance_client, output};
 use crate::service::backup::{self, Good, file};
+use crate::service::config::Places;
 
 pub(super) const SUMMARY: &str = "a copy of everything in one file, also of a running concentrator";
 pub(super) const HELP: &str = "\
@@ -92,7 +93,11 @@ pub(super) fn run_verify(parser: lexopt::Parser) -> Result<(), Failure> {
     let arguments = Arguments::parse(parser, 1, &["config"])?;
     let file = match arguments.words.first() {
         Some(file) => PathBuf::from(file),
-        None => file::newest(&arguments.config()?.backup.dir).map_err(Failure::Failed)?,
+        None => {
+            // Secrets and all else are none of its business.
+            let places = Places::read(&arguments.config_path()).map_err(Failure::Failed)?;
+            file::newest(&places.backups).map_err(Failure::Failed)?
+        }
     };
     let good = backup::verify(&file).map_err(Failure::Failed)?;
     output::say(&describe(&file, &good));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::service::config::Config;
+use crate::service::config::Places;
 
 /// For each read and write of what is answered from memory; longer means that it is stuck.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,10 +56,11 @@ impl fmt::Display for ClientError {
 /// Where a concentrator with the configuration in this file could listen.
 pub(super) fn sockets(config: &Path) -> Vec<PathBuf> {
     let mut sockets = Vec::new();
-    // Who may open the socket need not be able to read the secrets that the configuration names.
-    if let Ok((config, _warnings)) = Config::load(config) {
-        sockets.push(config.maintenance.socket);
-        sockets.push(config.state_dir.join("maintenance.sock"));
+    // Who may open the socket need not be able to read the secrets that the configuration names; and while there is a mistake in
+    // it, the one before is in force.
+    if let Ok(places) = Places::read(config) {
+        sockets.push(places.socket);
+        sockets.push(places.state_dir.join("maintenance.sock"));
     } else {
         sockets.push(PathBuf::from(STATE_SOCKET));
     }

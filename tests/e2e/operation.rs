@@ -312,3 +312,16 @@ fn a_crash_leaves_no_image_of_its_memory() {
     let line = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(line.split_whitespace().filter(|word| *word == "0").count(), 2, "{line}");
 }
+
+/// What is wrong in the file since the start is refused; commands find the running one all the same.
+#[test]
+fn commands_find_a_concentrator_whose_configuration_was_broken_meanwhile() {
+    let site = Site::started();
+    for wrong in ["nonsense = 1\n", "no toml [\n"] {
+        let before = refused_reloads(&site);
+        site.append(wrong);
+        eventually("it is refused", || refused_reloads(&site) > before);
+        let ran = site.run(&["status"]);
+        assert_eq!(ran.code, 0, "{wrong}: {}", ran.err);
+    }
+}

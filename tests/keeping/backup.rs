@@ -303,3 +303,15 @@ fn environments_keep_apart() {
         reply.text()
     );
 }
+
+/// The weekly trial restore is handed no secrets, and wants none.
+#[test]
+fn the_trial_restore_needs_none_of_the_secrets() {
+    let site = Site::new();
+    site.start();
+    succeed(&site, &["backup"]);
+    site.stop();
+    fs::remove_file(site.path("central.key")).unwrap();
+    site.append("[subscribers.away]\nurl = \"https://host.example/\"\nsecret_file = \"not-here\"\n");
+    assert!(succeed(&site, &["verify"]).contains("messages up to number"));
+}

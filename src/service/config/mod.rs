@@ -22,6 +22,7 @@ mod storage;
 mod units;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
@@ -215,7 +216,6 @@ impl Config {
             Ok(absolute) => absolute,
             Err(error) => return Examined::unreadable(path, error.to_string()),
         };
-        let folder = absolute.parent().unwrap_or(Path::new("/"));
         let report = Report::new(path, &text);
 
         let (document, errors) = DeTable::parse_recoverable(&text);
@@ -223,7 +223,8 @@ impl Config {
             let mut root = Table::root(&document, &report);
             let environment = read_environment(&mut root);
             let stated = Stated::of(document.get_ref());
-            let config = read(root, environment, folder, given).map(|config| Config { stated, ..config });
+            let config =
+                read(root, environment, absolute.parent(), given).map(|config| Config { stated, ..config });
             secrets::warn_if_exposed(&document, path, &report);
             (config, Some(environment))
         } else {
@@ -239,14 +240,63 @@ impl Config {
     }
 }
 
+/// Where a concentrator has what commands need of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// Its state folder.
+    pub state_dir: PathBuf,
+    /// The socket of the commands.
+    pub socket: PathBuf,
+    /// Where its backups are.
+    pub backups: PathBuf,
+}
+
+impl Places {
+    /// Of a configuration file of which nothing else is looked at, right or wrong, and no secret is read. The sentence says
+    /// why they cannot be known.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let failed = |error: &dyn fmt::Display| format!("{}: cannot be read: {error}", path.display());
+        let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
+        let absolute = std::path::absolute(path).map_err(|error| failed(&error))?;
+        let report = Report::new(path, &text);
+        let (document, _errors) = DeTable::parse_recoverable(&text);
+        let mut root = Table::root(&document, &report);
+        let folders =
+            read_folders(&mut root, Environment::Production, absolute.parent(), Given::to_this_process());
+        let socket = listeners::read_maintenance(root.table("maintenance"), &folders).socket;
+        let backups = storage::read_backup(root.table("backup"), &folders).dir;
+        let needed = ["state_dir", "maintenance.socket", "backup.dir"];
+        let mistakes = report.finish().mistakes;
+        match mistakes.iter().find(|mistake| needed.contains(&mistake.key.as_str())) {
+            Some(mistake) => Err(mistake.to_string()),
+            None => Ok(Self { state_dir: folders.state, socket, backups }),
+        }
+    }
+}
+
+fn read_folders(
+    root: &mut Table<'_>,
+    environment: Environment,
+    folder: Option<&Path>,
+    given: Given,
+) -> Folders {
+    let state = root.read("state_dir", "/var/lib/iotsocketd".to_owned(), units::name);
+    let config = folder.unwrap_or(Path::new("/")).to_path_buf();
+    Folders { state: config.join(state), config, given, environment }
+}
+
 fn read_environment(root: &mut Table<'_>) -> Environment {
     root.read("environment", Environment::Production, one_of(&Environment::WORDS))
 }
 
 /// Reads every section. `None` only where something without a default is missing, which is reported.
-fn read(mut root: Table<'_>, environment: Environment, folder: &Path, given: Given) -> Option<Config> {
-    let state = root.read("state_dir", "/var/lib/iotsocketd".to_owned(), units::name);
-    let folders = Folders { config: folder.to_path_buf(), state: folder.join(state), given, environment };
+fn read(
+    mut root: Table<'_>,
+    environment: Environment,
+    folder: Option<&Path>,
+    given: Given,
+) -> Option<Config> {
+    let folders = read_folders(&mut root, environment, folder, given);
 
     let tls = listeners::read_tls(root.table("tls"), &folders);
     let sessions = listeners::read_sessions(root.table("sessions"));
