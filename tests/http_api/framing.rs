@@ -68,6 +68,54 @@ fn a_length_beside_chunks_is_refused() {
 }
 
 #[test]
+fn lines_of_a_body_are_no_lengths_and_hide_none() {
+    let world = world();
+    let body = request_body("echo");
+    let lines = format!("content-length: 1\ncontent-length: 2\n{body}");
+    let chunk = |headers: &str| {
+        format!(
+            "POST /request HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {CENTRAL}\r\n\
+             Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n{headers}\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+            body.len()
+        )
+    };
+    let mut client = world.connect();
+    assert_eq!(client.ask(&post("/request", CENTRAL, &lines)).status, 400, "no JSON");
+    assert_eq!(client.ask(&chunk("")).status, 200, "a false alarm");
+    assert_eq!(client.ask(&post("/request", CENTRAL, &lines)).status, 400);
+    assert_eq!(client.ask(&chunk("Content-Length: 5\r\n")).status, 400);
+    assert!(client.is_closed());
+    assert_eq!(world.api.refusals.get(Cause::Framing), 1);
+}
+
+#[test]
+fn heads_that_can_be_understood_in_two_ways_are_refused() {
+    let world = world();
+    let body = request_body("echo");
+    let chunk = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    let key = format!("Authorization: Bearer {CENTRAL}\r\n");
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    let other = "Authorization: Bearer 00\r\n";
+    for (headers, status, word) in [
+        (format!("Host: x\r\n{key}Transfer-Encoding: gzip, chunked\r\n"), 501, "Transfer-Encoding"),
+        (format!("Host: x\r\n{key}{chunked}{chunked}"), 501, "Transfer-Encoding"),
+        (format!("Host: x\r\n{key}{other}{chunked}"), 400, "Authorization"),
+        (format!("Host: x\r\n{other}{key}{chunked}"), 400, "Authorization"),
+        (format!("Host: x\r\nHost: y\r\n{key}{chunked}"), 400, "Host"),
+        (format!("{key}{chunked}"), 400, "Host"),
+    ] {
+        let mut client = world.connect();
+        let head = format!("POST /request HTTP/1.1\r\n{headers}Content-Type: application/json\r\n\r\n");
+        let refused = client.ask(&format!("{head}{chunk}"));
+        assert!(refused.status == status && refused.error().contains(word), "{headers}: {}", refused.status);
+        assert!(client.is_closed(), "{headers}");
+    }
+    assert_eq!(world.api.refusals.get(Cause::Framing), 6);
+    assert!(world.hub.timeouts.lock().unwrap().is_empty(), "nothing was executed");
+    assert_eq!(world.ask("GET /healthz HTTP/1.0\r\n\r\n").status, 200, "1.0 has no Host");
+}
+
+#[test]
 fn pipelined_requests_are_answered_in_order() {
     let world = world();
     let mut client = world.connect();

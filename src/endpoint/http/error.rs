@@ -32,7 +32,7 @@ pub enum Cause {
     Answer,
     /// 503: the access list could not be written, or the journal not read.
     Storage,
-    /// Content-Length beside Transfer-Encoding.
+    /// A head that can be understood in two ways: Content-Length beside Transfer-Encoding, two keys, no Host.
     Framing,
     /// What the HTTP parser refused.
     Parser,

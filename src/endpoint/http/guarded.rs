@@ -49,6 +49,7 @@ pub struct Guarded {
 }
 
 /// The first bytes of the current line.
+#[derive(Default)]
 struct LineStart {
     bytes: [u8; CONTENT_LENGTH.len()],
     len: usize,
@@ -72,6 +73,15 @@ impl Watch {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1));
     }
 
+    /// Notes a body that came whole, with a length: a line of it that looks like one of a head is none.
+    pub fn take_body(&self, body: &[u8]) {
+        // It began at the start of a line, as each body does, so that here the same lines are found as when it came.
+        let lines = LineStart::default().count(body);
+        let _changed = self
+            .content_lengths
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| Some(count.saturating_sub(lines)));
+    }
+
     /// Whether a Content-Length line arrived that no request accounts for. hyper drops the one beside
     /// Transfer-Encoding without a word; two parties that disagree about a request's end is how requests
     /// are smuggled.
@@ -83,8 +93,7 @@ impl Watch {
 impl Guarded {
     /// Guards this stream.
     pub fn new(stream: Stream, watch: Arc<Watch>, write_timeout: Duration) -> Self {
-        let line = LineStart { bytes: [0; CONTENT_LENGTH.len()], len: 0 };
-        Self { stream, watch, write_timeout, unwritten: None, line }
+        Self { stream, watch, write_timeout, unwritten: None, line: LineStart::default() }
     }
 
     /// The stream below.
@@ -194,7 +203,7 @@ mod tests {
     use super::*;
 
     fn count(pieces: &[&[u8]]) -> u64 {
-        let mut line = LineStart { bytes: [0; CONTENT_LENGTH.len()], len: 0 };
+        let mut line = LineStart::default();
         pieces.iter().map(|piece| line.count(piece)).sum()
     }
 

@@ -18,6 +18,7 @@ mod commands;
 mod console;
 mod error;
 mod events;
+mod framing;
 mod guarded;
 mod head_timer;
 pub mod ingest;

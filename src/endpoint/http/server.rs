@@ -34,6 +34,7 @@ use super::acts::Act;
 use super::api::{Api, BodySize, Decision, Expected, Head, Settings, Source};
 use super::error::{ApiError, Cause};
 use super::events::{EventBody, events};
+use super::framing;
 use super::guarded::{Guarded, Watch};
 use super::head_timer::HeadTimer;
 use super::messages::{Follow, Recall};
@@ -301,8 +302,15 @@ async fn respond(
     let ready = match judged {
         Ok(Decision::Body(expected)) => {
             let timeout = api.settings().body_timeout;
+            // Not in chunks.
+            let is_as_it_came = body.size_hint().exact().is_some();
             match read_body(&mut body, &expected, timeout).await {
-                Ok(whole) => Ok(Ready::Finish(expected, whole)),
+                Ok(whole) => {
+                    if is_as_it_came {
+                        watch.take_body(&whole);
+                    }
+                    Ok(Ready::Finish(expected, whole))
+                }
                 Err(error) => {
                     api.audit_body(&expected, &error);
                     Err(error)
@@ -354,15 +362,9 @@ fn judge(
     request: &Parts,
     body: &Incoming,
 ) -> Result<Decision, ApiError> {
+    framing::check(request, watch)?;
     let headers = &request.headers;
     let is_chunked = headers.contains_key(TRANSFER_ENCODING);
-    if is_chunked && watch.has_stray_content_length() {
-        return Err(ApiError::new(
-            Cause::Framing,
-            400,
-            "a request must not have both Content-Length and Transfer-Encoding",
-        ));
-    }
     let has_length = headers.contains_key(CONTENT_LENGTH);
     if has_length {
         watch.take_content_length();
