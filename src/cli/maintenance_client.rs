@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::service::config::Places;
+use crate::service::config::{DEFAULT_PATH, Places};
 
 /// For each read and write of what is answered from memory; longer means that it is stuck.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
@@ -18,8 +18,8 @@ pub(super) const JOURNAL_TIMEOUT: Duration = Duration::from_secs(35);
 const ERRAND_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Where systemd gives the service a folder.
 const RUNTIME_SOCKET: &str = "/run/iotsocketd/maintenance.sock";
-/// Where the socket is without a configuration.
-const STATE_SOCKET: &str = "/var/lib/iotsocketd/maintenance.sock";
+/// Where its state is, unless its configuration says otherwise.
+const STATE_DIR: &str = "/var/lib/iotsocketd";
 /// Bytes of a line of an answer's head at most, and of a refusal.
 const HEAD_LINE_MAX: u64 = 4096;
 /// The largest answer that is taken.
@@ -56,15 +56,20 @@ impl fmt::Display for ClientError {
 /// Where a concentrator with the configuration in this file could listen.
 pub(super) fn sockets(config: &Path) -> Vec<PathBuf> {
     let mut sockets = Vec::new();
+    let mut is_the_service = true;
     // Who may open the socket need not be able to read the secrets that the configuration names; and while there is a mistake in
     // it, the one before is in force.
     if let Ok(places) = Places::read(config) {
         sockets.push(places.socket);
         sockets.push(places.state_dir.join("maintenance.sock"));
+        // Who names another one is not to ask, or order, the machine's own.
+        is_the_service = config == Path::new(DEFAULT_PATH) || places.state_dir == Path::new(STATE_DIR);
     } else {
-        sockets.push(PathBuf::from(STATE_SOCKET));
+        sockets.push(Path::new(STATE_DIR).join("maintenance.sock"));
     }
-    sockets.push(PathBuf::from(RUNTIME_SOCKET));
+    if is_the_service {
+        sockets.push(PathBuf::from(RUNTIME_SOCKET));
+    }
     sockets.dedup();
     sockets
 }
@@ -209,4 +214,21 @@ fn send(stream: &mut UnixStream, method: &str, path: &str, timeout: Duration) ->
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
     write!(stream, "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_s_own_concentrator_is_asked_for_its_own_configuration_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("iotsocketd.toml");
+        let runtime = PathBuf::from(RUNTIME_SOCKET);
+        std::fs::write(&config, "state_dir = \"state\"\n").unwrap();
+        assert_eq!(sockets(&config), [folder.path().join("state/maintenance.sock")]);
+        std::fs::write(&config, "").unwrap();
+        assert!(sockets(&config).contains(&runtime), "it has the state folder of the service");
+        assert!(sockets(&folder.path().join("none")).contains(&runtime), "nothing is known of it");
+    }
 }
