@@ -228,7 +228,8 @@ impl Service {
                 .map_err(|error| error.to_string())?;
         let version = format!("version {}", upgrade::running());
         view.hub.audit(Deed::own(What::Started, &version));
-        let lookout = Lookout::start(Arc::clone(&view), &config, uptime.as_deref())?;
+        let client = settings::alert_webhook(&config)?;
+        let lookout = Lookout::start(Arc::clone(&view), &config, client, uptime.as_deref())?;
         let blackbox = BlackBox::start(Arc::clone(&view), Arc::clone(&journal), &config.state_dir)?;
         let (stop, stopped) = smol::channel::bounded(1);
         let threads = start_threads(&executor, &stopped)?;
@@ -307,6 +308,7 @@ impl Service {
         let certificates = Certificates::load(&config.tls.certificate, &config.tls.private_key)
             .map_err(|error| error.to_string())?;
         let subscribers = self.subscribers.prepare(settings::subscribers(&config)?)?;
+        let alert_client = settings::alert_webhook(&config)?;
         view.webhooks.pool().reconfigure(&webhooks).map_err(|error| error.to_string())?;
         self.certificates.become_like(certificates);
 
@@ -332,7 +334,7 @@ impl Service {
         self.api.set_settings(settings::api(&config));
         lock(&self.server).set_limits(settings::api_limits(&config));
         view.set_facts(&config);
-        self.lookout.reconfigure(&config);
+        self.lookout.reconfigure(&config, alert_client);
         let changed = config::changes::changes(&current, &config);
         if !changed.is_empty() {
             view.hub.audit(Deed::own(What::Configuration, &changed.join(", ")));

@@ -112,6 +112,22 @@ pub fn webhooks(config: &Config) -> Result<webhook::Settings, String> {
     })
 }
 
+/// Who sends alerts; the sentence says what cannot be read.
+pub fn alert_webhook(config: &Config) -> Result<Option<webhook::SignedClient>, String> {
+    let of = |sentence: String| format!("alerts: {sentence}");
+    let client = |webhook: &config::AlertWebhook| {
+        let signed = webhook::Signed {
+            uri: webhook.url.uri().clone(),
+            secrets: secrets(&webhook.secrets)?,
+            timeout: ALERT_TIMEOUT,
+            ca_pem: webhook.ca_file.as_ref().map(read).transpose()?,
+            allow_to: webhook.allow_to.clone(),
+        };
+        webhook::SignedClient::new(&signed).map_err(|error| error.to_string())
+    };
+    config.alerts.webhook.as_ref().map(client).transpose().map_err(of)
+}
+
 /// The subscribers; the sentence says what cannot be read.
 pub fn subscribers(config: &Config) -> Result<BTreeMap<String, subscribers::Settings>, String> {
     let settings = |(name, subscriber): (&String, &config::Subscriber)| {
@@ -163,6 +179,8 @@ fn read(path: &PathBuf) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|error| format!("{}: cannot be read: {error}", path.display()))
 }
 
+/// How long an attempt to send an alert may take.
+const ALERT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an API client may take nothing of its answer.
 const API_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 

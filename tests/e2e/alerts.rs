@@ -1,10 +1,11 @@
 //! Alerts of the real program: raised once, cleared once, kept over a restart.
 
+use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 
-use crate::support::{Act, Hooks, Site, eventually};
+use crate::support::{Act, Hooks, Site, authority, eventually};
 
 /// The alert of this name that is up.
 pub fn up(site: &Site, name: &str) -> Option<Value> {
@@ -60,6 +61,26 @@ fn many_failed_logins_are_an_alert() {
         assert!(site.try_login(stranger).is_err());
     }
     eventually("the alert is up", || up(&site, "login_failures").is_some());
+}
+
+#[test]
+fn an_alert_webhook_with_an_authority_of_its_own_is_trusted() {
+    let own = authority(&["localhost"]);
+    let hooks = Hooks::start_with(Some(own.server), |_| Act::Answer(200, String::new()));
+    let site = Site::new();
+    fs::write(site.path("ops-ca.pem"), &own.pem).unwrap();
+    site.set("alerts", "webhook", &format!("\"https://localhost:{}/alert\"", hooks.address.port()));
+    site.set("alerts", "secret", "\"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"");
+    site.set("alerts", "ca_file", "\"ops-ca.pem\"");
+    site.set("alerts", "disk_percent", "1");
+    site.start();
+    assert_eq!(hooks.wait(1)[0].body["payload"]["name"], "disk");
+    // What cannot be read changes nothing.
+    site.set("alerts", "ca_file", "\"none.pem\"");
+    eventually("it is refused", || {
+        let log = site.log();
+        log.contains("event=configuration_refused") && log.contains("none.pem: cannot be read")
+    });
 }
 
 #[test]

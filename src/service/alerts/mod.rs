@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use super::config::Config;
 use super::settings::{Connections, bounded, open_files};
 use super::view::View;
+use crate::endpoint::webhook::SignedClient;
 use crate::hub::alerts::Rule;
 use crate::hub::lock;
 use crate::hub::status::Availability;
@@ -71,8 +72,14 @@ impl Settings {
 }
 
 impl Lookout {
-    /// Looks once, and from then on every second. `kept`: what the journal keeps as [`uptime::KEPT`].
-    pub fn start(view: Arc<View>, config: &Config, kept: Option<&[u8]>) -> Result<Self, String> {
+    /// Looks once, and from then on every second. `client` sends what is told; `kept`: what the journal keeps as
+    /// [`uptime::KEPT`].
+    pub fn start(
+        view: Arc<View>,
+        config: &Config,
+        client: Option<SignedClient>,
+        kept: Option<&[u8]>,
+    ) -> Result<Self, String> {
         let (mut uptime, was_running) = Uptime::unpack(kept);
         view.hub.keep(uptime::KEPT, uptime.begin());
         if was_running {
@@ -83,7 +90,7 @@ impl Lookout {
         let settings = Arc::new(Mutex::new(Settings::new(config)));
         let (stop, stopped) = mpsc::channel::<()>();
         let webhook = Arc::new(WebhookSender::start()?);
-        webhook.set_webhook(config.alerts.webhook.as_ref());
+        webhook.set_webhook(client);
         let mut looking = Looking {
             view,
             settings: Arc::clone(&settings),
@@ -113,9 +120,9 @@ impl Lookout {
     }
 
     /// Takes up a changed configuration.
-    pub fn reconfigure(&self, config: &Config) {
+    pub fn reconfigure(&self, config: &Config, client: Option<SignedClient>) {
         *lock(&self.settings) = Settings::new(config);
-        self.webhook.set_webhook(config.alerts.webhook.as_ref());
+        self.webhook.set_webhook(client);
     }
 }
 

@@ -10,16 +10,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::endpoint::webhook::{Secrets, Signed, SignedClient};
+use crate::endpoint::webhook::SignedClient;
 use crate::hub::alerts::Told;
 use crate::hub::lock;
 use crate::logfmt::Quoted;
-use crate::service::config::AlertWebhook;
 
 /// Changes that wait for the webhook; the oldest makes room.
 const WAITING_MAX: usize = 256;
-/// How long an attempt may take.
-const TIMEOUT: Duration = Duration::from_secs(10);
 /// Before the second attempt, and at most; it doubles between.
 const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -79,14 +76,8 @@ impl Sender {
     }
 
     /// From now on there; `None`: nowhere, and what waits is forgotten.
-    pub fn set_webhook(&self, webhook: Option<&AlertWebhook>) {
-        let client = webhook.and_then(|webhook| {
-            let texts = std::iter::once(&webhook.secrets.current).chain(&webhook.secrets.other);
-            let secrets = Secrets::parse(texts.map(|secret| secret.expose()))?;
-            let uri = webhook.url.uri().clone();
-            let signed = Signed { uri, secrets, timeout: TIMEOUT, ca_pem: None, allow_to: Vec::new() };
-            SignedClient::new(&signed).ok().map(Arc::new)
-        });
+    pub fn set_webhook(&self, client: Option<SignedClient>) {
+        let client = client.map(Arc::new);
         let mut state = lock(&self.shared.state);
         if client.is_none() {
             state.waiting.clear();

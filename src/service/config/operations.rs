@@ -7,11 +7,12 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::Folders;
-use super::central::outgoing_url;
+use super::central::{outgoing_url, read_ca_file};
 use super::partners::read_signing_secrets;
 use super::reader::{Table, list};
 use super::secrets::SigningSecrets;
-use super::units::{Url, duration, ip, name, one_of, percent, text};
+use super::units::{Url, duration, ip, name, network, one_of, percent, text};
+use crate::net::Network;
 
 /// Who is told when something is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +34,10 @@ pub struct AlertWebhook {
     pub url: Url,
     /// What signs.
     pub secrets: SigningSecrets,
+    /// PEM of the only authorities to trust; otherwise the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Private networks that its name may lead to.
+    pub allow_to: Vec<Network>,
 }
 
 /// Signed new versions.
@@ -93,11 +98,13 @@ pub(super) fn read_alerts(mut table: Table<'_>, folders: &Folders) -> Alerts {
     let webhook = outgoing_url(&mut table, "webhook");
     let webhook = if table.has("webhook") {
         let secrets = read_signing_secrets(&mut table, folders);
-        webhook.zip(secrets).map(|(url, secrets)| AlertWebhook { url, secrets })
+        let ca_file = read_ca_file(&mut table, folders);
+        let allow_to = list(&mut table, "allow_to", network).unwrap_or_default();
+        webhook.zip(secrets).map(|(url, secrets)| AlertWebhook { url, secrets, ca_file, allow_to })
     } else {
-        for key in ["secret", "secret_file"] {
+        for key in ["secret", "secret_file", "ca_file", "allow_to"] {
             if table.item(key).is_some() {
-                table.mistake(key, "signs a `webhook` that is not there");
+                table.mistake(key, "belongs to a `webhook` that is not there");
             }
         }
         None

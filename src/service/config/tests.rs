@@ -177,7 +177,7 @@ fn the_shipped_file_names_every_key() {
         ),
         ("access", "file"),
         ("journal", "max_size commit_interval calls retention on_expiry archive_dir on_full"),
-        ("alerts", "webhook secret_file secret led disk_percent queue_percent"),
+        ("alerts", "webhook secret_file secret ca_file allow_to led disk_percent queue_percent"),
         ("backup", "dir keep at copy_to"),
         ("upgrade", "public_key_file dir confirm_after"),
         ("time", "ntp trust"),
@@ -447,7 +447,7 @@ secret_file = \"alerts.secret\"
         "13:9: subscribers.s.kinds: must name one",
         "15:7: subscribers.t.url: must be a URL",
         "16:10: subscribers.t.secret: must be `whsec_`",
-        "18:15: alerts.secret_file: signs a `webhook`",
+        "18:15: alerts.secret_file: belongs to a `webhook`",
     ];
     for part in wanted {
         assert!(found.iter().any(|line| line.contains(part)), "{part} in {found:#?}");
