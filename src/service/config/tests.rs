@@ -132,6 +132,7 @@ fn the_optional_tables_show_their_defaults() {
         [alerts]
         webhook = 'https://ops.example/alert'
         secret_file = 'alerts.secret'
+        ca_file = 'ops-ca.pem'
         [network]
         hostname = 'gateway'
         gateway = '192.168.1.1'
@@ -185,8 +186,9 @@ fn the_shipped_file_names_every_key() {
     ];
     let wanted: BTreeSet<(String, String)> = sections
         .iter()
-        .flat_map(|(section, keys)| keys.split(' ').filter(|key| !key.is_empty()).map(|key| (*section, key)))
-        .map(|(section, key)| (section.to_owned(), key.to_owned()))
+        .flat_map(|(section, keys)| {
+            keys.split_whitespace().map(|key| ((*section).to_owned(), key.to_owned()))
+        })
         .collect();
     let mut section = String::new();
     let mut shown = BTreeSet::new();
@@ -491,9 +493,7 @@ fn values_arrive_with_their_units() {
 
 #[test]
 fn nothing_secret_shows_when_a_configuration_is_printed() {
-    let site = Site::new();
-    let config = site.config(&everything());
-    let printed = format!("{config:?}");
+    let printed = format!("{:?}", Site::new().config(&everything()));
     for secret in [KEY, "sesame", SIGNING] {
         assert!(!printed.contains(secret));
     }
