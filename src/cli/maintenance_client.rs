@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::service::config::{DEFAULT_PATH, Places};
+use crate::service::config::{DEFAULT_PATH, DEFAULT_STATE_DIR, Places};
 
 /// For each read and write of what is answered from memory; longer means that it is stuck.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
@@ -18,8 +18,6 @@ pub(super) const JOURNAL_TIMEOUT: Duration = Duration::from_secs(35);
 const ERRAND_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Where systemd gives the service a folder.
 const RUNTIME_SOCKET: &str = "/run/iotsocketd/maintenance.sock";
-/// Where its state is, unless its configuration says otherwise.
-const STATE_DIR: &str = "/var/lib/iotsocketd";
 /// Bytes of a line of an answer's head at most, and of a refusal.
 const HEAD_LINE_MAX: u64 = 4096;
 /// The largest answer that is taken.
@@ -63,9 +61,10 @@ pub(super) fn sockets(config: &Path) -> Vec<PathBuf> {
         sockets.push(places.socket);
         sockets.push(places.state_dir.join("maintenance.sock"));
         // Who names another one is not to ask, or order, the machine's own.
-        is_the_service = config == Path::new(DEFAULT_PATH) || places.state_dir == Path::new(STATE_DIR);
+        is_the_service =
+            config == Path::new(DEFAULT_PATH) || places.state_dir == Path::new(DEFAULT_STATE_DIR);
     } else {
-        sockets.push(Path::new(STATE_DIR).join("maintenance.sock"));
+        sockets.push(Path::new(DEFAULT_STATE_DIR).join("maintenance.sock"));
     }
     if is_the_service {
         sockets.push(PathBuf::from(RUNTIME_SOCKET));

@@ -32,6 +32,8 @@ pub struct InQuarantine<'a> {
     pub source: &'a str,
     /// The group of its objects that the access list does not name.
     pub group: Option<GroupName>,
+    /// The only groups that it may be of, if there are any.
+    pub groups: &'a BTreeSet<GroupName>,
     /// The id that it was answered with.
     pub id: MessageId,
     /// When it came, in microseconds since 1970.
@@ -233,6 +235,10 @@ impl Turn<'_> {
         let Some(group) = listed.or(kept.group) else {
             return Ok(Released::Stays("the access list does not name this object".into()));
         };
+        if !kept.groups.is_empty() && !kept.groups.contains(&group) {
+            let sentence = format!("the key that brought it may not bring messages of the group `{group}`");
+            return Ok(Released::Stays(sentence.into()));
+        }
         let released = Link::Released(kept.id).put_before("{}");
         // Of no group, as one that goes before what was in quarantine would let it leave that twice.
         let release = event(Uid::CENTRAL, GroupName::NONE, kept.source, &released);

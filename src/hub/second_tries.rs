@@ -12,7 +12,7 @@ use super::backend::Pending;
 use super::intake::IntakeError;
 use super::status::SecondTries;
 use super::{Hub, Turn, lock};
-use crate::ingest::{Between, Link, Mapped, Recalled, SEEN_US, Seen, dedup_of_stored};
+use crate::ingest::{Between, Link, Mapped, Recalled, SEEN_MARGIN_US, SEEN_US, Seen, dedup_of_stored};
 use crate::journal::Seq;
 use crate::journal::record::{Kind, Message};
 use crate::journal::stamp::{Clock, MessageId};
@@ -20,8 +20,6 @@ use crate::wire::Uid;
 
 /// How long a request is held while it is not known what came before the start. Networks wait 10 s.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Clocks are not all the same.
-const MARGIN_US: i64 = 3_600 * 1_000_000;
 /// What stands before the key of what a network says later: it has second tries of its own.
 const LATER: &str = "later ";
 
@@ -179,7 +177,7 @@ impl Hub {
         // A clock that is not set says nothing of how old a message is.
         let now = core.log.stamp();
         let from_us = match now.clock {
-            Clock::Synced => now.wall_us.saturating_sub(SEEN_US + MARGIN_US),
+            Clock::Synced => now.wall_us.saturating_sub(SEEN_US + SEEN_MARGIN_US),
             Clock::Unsynced => i64::MIN,
         };
         let keys = messages.flat_map(|(mapped, is_later)| {
@@ -312,10 +310,16 @@ mod tests {
         for half_hour in 1..=60 {
             let arrived_us = (half_hour - 60) * 1_800 * 1_000_000;
             let id = MessageId::new(0, 100, JournalId([1; 16]));
-            let kept = InQuarantine { source: "net", group: Some(group), id, arrived_us };
+            let kept =
+                InQuarantine { source: "net", group: Some(group), groups: &BTreeSet::new(), id, arrived_us };
             let outcome = Outcome::Message(message(&format!("old {half_hour}")));
             assert_eq!(hub.release(&kept, outcome), Ok(Released::Mapped));
         }
+        let other = BTreeSet::from([GroupName::parse("Stations").unwrap()]);
+        let id = MessageId::new(0, 101, JournalId([1; 16]));
+        let kept = InQuarantine { source: "net", group: Some(group), groups: &other, id, arrived_us: 0 };
+        let stays = hub.release(&kept, Outcome::Message(message("of a limited key")));
+        assert!(matches!(stays, Ok(Released::Stays(why)) if why.contains("the key that brought it")));
         let turn = hub.turn(std::time::Instant::now());
         assert_eq!(turn.first_of("net", Some("today")), Some(first));
         assert!(turn.first_of("net", Some("old 1")).is_some());

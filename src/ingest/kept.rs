@@ -2,6 +2,7 @@
 //!
 //! The element is the payload of what is kept, and this the network's JSON beside it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::draft::Members;
@@ -9,6 +10,7 @@ use super::fields::Fields;
 use super::outcome::Unmapped;
 use super::request::Request;
 use super::shape::Shape;
+use crate::wire::GroupName;
 
 /// Everything but the element.
 #[derive(Clone, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub struct Kept {
     pub sentence: String,
     /// What the element looks like.
     pub shape: Shape,
+    /// The only groups that the key which brought it may bring messages of; none: it is not limited.
+    pub groups: BTreeSet<GroupName>,
     tail: String,
     query: String,
     content_type: String,
@@ -33,9 +37,10 @@ impl fmt::Debug for Kept {
 }
 
 impl Kept {
-    /// What is to be kept of the request that held this element.
-    pub fn new(request: &Request<'_>, unmapped: &Unmapped) -> Self {
+    /// What is to be kept of the request that held this element; `groups` are those of the key.
+    pub fn new(request: &Request<'_>, unmapped: &Unmapped, groups: &[GroupName]) -> Self {
         Self {
+            groups: groups.iter().copied().collect(),
             fault: unmapped.fault.name().to_owned(),
             sentence: unmapped.sentence.clone().into_owned(),
             shape: unmapped.shape,
@@ -67,6 +72,12 @@ impl Kept {
         }
         let headers = (!headers.is_empty()).then(|| headers.end());
         object.json("headers", headers.as_deref());
+        let mut groups = Members::default();
+        for group in &self.groups {
+            groups.json(group.as_str(), Some("true"));
+        }
+        let groups = (!groups.is_empty()).then(|| groups.end());
+        object.json("groups", groups.as_deref());
         object.end()
     }
 
@@ -76,7 +87,9 @@ impl Kept {
         let text = |name| fields.text(name).ok().flatten().map(|text| text.into_owned());
         let headers = fields.object("headers").ok()?;
         let header = |name: &str| Some((name.to_owned(), headers.string(name).ok()??.into_owned()));
+        let groups = fields.object("groups").ok()?;
         Some(Self {
+            groups: groups.names().map(GroupName::parse).collect::<Result<_, _>>().ok()?,
             fault: text("quarantined")?,
             sentence: text("reason").unwrap_or_default(),
             shape: Shape::parse(&text("shape")?)?,

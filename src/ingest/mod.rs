@@ -19,7 +19,7 @@
 //! gateway that never knew the time, the future) is given as it came and marked by a [`Flag`]; only what is no time at all
 //! leads to the quarantine.
 
-mod crowd;
+mod bloom;
 mod draft;
 mod encoding;
 mod fields;
@@ -34,14 +34,14 @@ mod shape;
 mod source;
 mod time;
 
-pub use crowd::Between;
+pub use bloom::Between;
 pub use encoding::base64;
 pub use kept::Kept;
 pub use link::Link;
 pub use outcome::{Fault, Flag, Malformed, Mapped, Outcome, Unmapped};
 pub use rate::Allowance;
 pub use request::{HEADERS, Request, media_type};
-pub use seen::{Recalled, SEEN_US, Seen, dedup_of_stored};
+pub use seen::{Recalled, SEEN_MARGIN_US, SEEN_US, Seen, dedup_of_stored};
 pub use shape::Shape;
 pub use source::{
     ALIASES_FILE_MAX, ALIASES_MAX, Aliases, Encoding, Map, NetworkFormat, Objects, Source, check_pointer,

@@ -6,23 +6,25 @@
 //! most an hour passes: a clock that is set from 1970 to today forgets nothing. That two keys have the same 64 bits is as likely as one in
 //! 10^13 for each message at the most keys that there can be; nobody can make it happen, since the hash is keyed.
 //!
-//! Generations for which there is no room become a [`Crowd`]: of a key in there it is only known where its message would be,
+//! Generations for which there is no room become a [`BloomFilters`]: of a key in there it is only known where its message would be,
 //! and whoever keeps the messages has to look.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 
-use super::crowd::{Between, Crowd, around};
+use super::bloom::{Between, BloomFilters, around};
 use super::fields::Fields;
 
 /// Networks have given up trying after so long: no key is forgotten earlier, unless there are too many.
 pub const SEEN_US: i64 = 24 * 3_600 * 1_000_000;
+/// Who looks for them in the journal looks so much further: clocks are not all the same.
+pub const SEEN_MARGIN_US: i64 = 3_600 * 1_000_000;
 /// Keys that are known by heart: 24 hours at 11 messages a second, and at most 24 MB.
 const KNOWN_MAX: usize = 1_000_000;
 /// Keys of a generation, and how long it takes new ones.
 const GENERATION_MAX: usize = 50_000;
 const GENERATION_US: i64 = 3_600 * 1_000_000;
-/// Keys of one filter of the crowd, which takes 2 MB, and how many there are. With more keys than [`KNOWN_MAX`] and these,
+/// Keys of one filter of them, which takes 2 MB, and how many there are. With more keys than [`KNOWN_MAX`] and these,
 /// 24 hours at 196 messages a second, the window gets shorter.
 const FILTER_MAX: usize = 1_000_000;
 const FILTERS_MAX: usize = 16;
@@ -39,7 +41,7 @@ pub struct Seen<T> {
     passed_us: i64,
     last_us: Option<i64>,
     older: VecDeque<Generation<T>>,
-    crowd: Crowd,
+    forgotten: BloomFilters,
     /// Keys that went for want of room, and when the last of them came, by the time as it is counted here.
     crowded_out: u64,
     crowded_us: Option<i64>,
@@ -68,12 +70,12 @@ pub enum Recalled<T> {
 
 impl<T: Copy> Default for Seen<T> {
     fn default() -> Self {
-        Self::with_bounds(KNOWN_MAX, GENERATION_MAX, Crowd::with_bounds(FILTERS_MAX, FILTER_MAX))
+        Self::with_bounds(KNOWN_MAX, GENERATION_MAX, BloomFilters::with_bounds(FILTERS_MAX, FILTER_MAX))
     }
 }
 
 impl<T: Copy> Seen<T> {
-    fn with_bounds(known_max: usize, generation_max: usize, crowd: Crowd) -> Self {
+    fn with_bounds(known_max: usize, generation_max: usize, forgotten: BloomFilters) -> Self {
         Self {
             hasher: RandomState::new(),
             newest: HashMap::new(),
@@ -82,7 +84,7 @@ impl<T: Copy> Seen<T> {
             passed_us: 0,
             last_us: None,
             older: VecDeque::new(),
-            crowd,
+            forgotten,
             crowded_out: 0,
             crowded_us: None,
             known_max,
@@ -99,7 +101,7 @@ impl<T: Copy> Seen<T> {
         };
         let newest = self.newest.get(&hash).copied();
         let known = newest.or_else(|| self.older.iter().rev().find_map(in_generation));
-        let perhaps = || self.crowd.may_hold(hash).map_or(Recalled::Never, Recalled::Perhaps);
+        let perhaps = || self.forgotten.may_hold(hash).map_or(Recalled::Never, Recalled::Perhaps);
         known.map_or_else(perhaps, Recalled::First)
     }
 
@@ -117,28 +119,28 @@ impl<T: Copy> Seen<T> {
         while self.older.front().is_some_and(|generation| generation.until_us < kept_from_us) {
             self.older.pop_front();
         }
-        self.crowd.forget_before(kept_from_us);
+        self.forgotten.forget_before(kept_from_us);
         self.newest.insert(self.hasher.hash_one((source, dedup)), first);
         self.newest_between = Some(around(self.newest_between.unwrap_or((at, at)), (at, at)));
         while self.known() > self.known_max
             && let Some(Generation { keys, between, until_us }) = self.older.pop_front()
         {
             let hashes = keys.iter().map(|(hash, _)| *hash);
-            if let Some(gone) = self.crowd.put(hashes, between, until_us) {
+            if let Some(gone) = self.forgotten.put(hashes, between, until_us) {
                 self.crowded_out += gone.keys as u64;
                 self.crowded_us = Some(gone.until_us);
             }
         }
     }
 
-    /// Knows a key by heart again, which is in the crowd.
+    /// Knows a key by heart again, which is in the filters.
     pub fn remember(&mut self, source: &str, dedup: &str, first: T) {
         self.newest.insert(self.hasher.hash_one((source, dedup)), first);
     }
 
     /// Whether no key is [`Recalled::Perhaps`].
     pub fn knows_all(&self) -> bool {
-        self.crowd.len() == 0
+        self.forgotten.len() == 0
     }
 
     /// How many keys went before their time for want of room.
@@ -153,7 +155,7 @@ impl<T: Copy> Seen<T> {
 
     /// How many keys can be told.
     pub fn len(&self) -> usize {
-        self.known() + self.crowd.len()
+        self.known() + self.forgotten.len()
     }
 
     /// Whether nothing was seen.
@@ -224,7 +226,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_what_goes_is_looked_for_first() {
-        let mut seen = Seen::with_bounds(100, 10, Crowd::with_bounds(2, 50));
+        let mut seen = Seen::with_bounds(100, 10, BloomFilters::with_bounds(2, 50));
         let recall = |seen: &Seen<u64>, n: u64| seen.recall("net", &n.to_string());
         let is_perhaps = |recalled, n: u64| match recalled {
             Perhaps((first, last)) => first <= 1_000 + n && 1_000 + n <= last,
@@ -255,8 +257,8 @@ mod tests {
     }
 
     #[test]
-    fn the_crowd_goes_with_time() {
-        let mut seen = Seen::with_bounds(10, 10, Crowd::with_bounds(9, 10));
+    fn the_filters_go_with_time() {
+        let mut seen = Seen::with_bounds(10, 10, BloomFilters::with_bounds(9, 10));
         for n in 0..30_u64 {
             seen.note("net", &n.to_string(), n, n, 0);
         }

@@ -5,7 +5,7 @@ use iotsocketd::ingest::{
     Source,
 };
 use iotsocketd::payload_json;
-use iotsocketd::wire::Format;
+use iotsocketd::wire::{Format, GroupName};
 
 use super::support::*;
 
@@ -92,7 +92,8 @@ fn what_is_kept_is_mapped_when_the_configuration_was_mended() {
         for (outcome, expected) in outcomes.into_iter().zip(expected) {
             let Outcome::Unmapped(unmapped) = outcome else { panic!("came in: {outcome:?}") };
             assert_eq!(unmapped.fault, Fault::NotListed);
-            let kept = Kept::new(&post.request(), &unmapped);
+            let groups = ["Stations", "\"odd\"", "Stations"].map(|name| GroupName::parse(name).unwrap());
+            let kept = Kept::new(&post.request(), &unmapped, &groups);
             let read = Kept::from_network(kept.to_network().as_bytes()).unwrap();
             assert_eq!(read, kept);
             let again = ingest::map_kept(&source, &read, &unmapped.raw, &|_| true, Some(NOW_US));
@@ -110,7 +111,7 @@ fn a_list_in_a_batch_stays_one_element() {
     let outcomes = post.all(&source);
     let [Outcome::Message(_), Outcome::Unmapped(list)] = outcomes.as_slice() else { panic!("{outcomes:?}") };
     assert_eq!(list.raw, format!("[{one},{one}]").as_bytes());
-    let kept = Kept::new(&post.request(), list);
+    let kept = Kept::new(&post.request(), list, &[]);
     let again = ingest::map_kept(&source, &kept, &list.raw, &|_| true, Some(NOW_US));
     assert_eq!(again, outcomes[1]);
 }
@@ -122,7 +123,7 @@ fn what_is_no_json_is_mapped_by_the_network_that_passes_it_on_only() {
     let [Outcome::Unmapped(unmapped)] = <[_; 1]>::try_from(post.all(&beam)).unwrap() else {
         panic!("without an identity")
     };
-    let kept = Kept::new(&post.request(), &unmapped);
+    let kept = Kept::new(&post.request(), &unmapped, &[]);
     let again =
         ingest::map_kept(&source(NetworkFormat::Plain), &kept, &unmapped.raw, &|_| true, Some(NOW_US));
     let Outcome::Unmapped(again) = again else { panic!("came in: {again:?}") };

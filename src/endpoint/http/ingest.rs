@@ -261,7 +261,7 @@ impl Ingest {
                             format!("{}, and it is too large to be kept for later", unmapped.sentence);
                         return Err(ApiError::new(Cause::TooLarge, 413, sentence));
                     }
-                    let kept = Kept::new(&request, &unmapped);
+                    let kept = Kept::new(&request, &unmapped, &key.groups);
                     places.push(Place::Unmapped(unmapped.fault, kept.sentence.clone()));
                     arrivals.push(Arrival::Quarantine { group: source.group, kept, raw: unmapped.raw });
                 }

@@ -48,6 +48,8 @@ use units::one_of;
 
 /// Where the configuration is when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/iotsocketd/iotsocketd.toml";
+/// The state folder, if the configuration names none.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/iotsocketd";
 
 /// The whole configuration, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -280,7 +282,7 @@ fn read_folders(
     folder: Option<&Path>,
     given: Given,
 ) -> Folders {
-    let state = root.read("state_dir", "/var/lib/iotsocketd".to_owned(), units::name);
+    let state = root.read("state_dir", DEFAULT_STATE_DIR.to_owned(), units::name);
     let config = folder.unwrap_or(Path::new("/")).to_path_buf();
     Folders { state: config.join(state), config, given, environment }
 }

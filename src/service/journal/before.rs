@@ -5,7 +5,7 @@ use std::thread::Builder;
 
 use super::{READ_PAUSE, Shared};
 use crate::hub::second_tries::Before;
-use crate::ingest::SEEN_US;
+use crate::ingest::{SEEN_MARGIN_US, SEEN_US};
 use crate::journal::catalog::Catalog;
 use crate::journal::error::JournalError;
 use crate::journal::reader::{Query, Reader};
@@ -17,8 +17,6 @@ use crate::service::disk::Disk;
 
 /// Messages that are looked at together.
 const PAGE_MESSAGES: usize = 4096;
-/// Clocks are not all the same.
-const MARGIN_US: i64 = 3_600 * 1_000_000;
 /// If the journal cannot be read it is tried so often, then second tries are new messages.
 const TRIES: u32 = 5;
 
@@ -55,7 +53,7 @@ fn read(reader: &mut Reader<Disk>, catalog: &Catalog, shared: &Shared) -> Result
         let stamp = Stamp { mono_us: span.mono_us.1, wall_us: span.wall_us.1, clock: span.clock };
         shown_time(&stamp, span.boot, &catalog.boots).0
     });
-    let from_us = last.max().unwrap_or(0).saturating_sub(SEEN_US + MARGIN_US);
+    let from_us = last.max().unwrap_or(0).saturating_sub(SEEN_US + SEEN_MARGIN_US);
     let mut next = Some(0);
     while let Some(from) = next.filter(|_| !shared.bell.is_stopping()) {
         let query = Query {

@@ -4,7 +4,7 @@
 use super::seen::Seen;
 use crate::hub::history::{Beside, Kind, MessageId, Outcome, TraceEvent, Via};
 use crate::hub::ingesting::is_quarantine;
-use crate::ingest::{Kept, Link, SEEN_US};
+use crate::ingest::{Kept, Link, SEEN_MARGIN_US, SEEN_US};
 use crate::journal::Seq;
 use crate::journal::error::JournalError;
 use crate::journal::reader::{Query, Reader};
@@ -14,8 +14,6 @@ use crate::wire::Uid;
 
 /// Second tries that a trace shows at most.
 const LATER_MAX: usize = 100;
-/// Clocks are not all the same.
-const MARGIN_US: i64 = 3_600 * 1_000_000;
 
 /// The message with this id, and what happened to it until it was one: whatever stands in for it if it is none yet.
 pub fn find(
@@ -86,7 +84,7 @@ pub fn later(
 ) -> Result<Vec<TraceEvent>, JournalError> {
     let mut events = Vec::new();
     let catalog = &seen.catalog;
-    let until_us = message.time(&catalog.boots).0.saturating_add(SEEN_US + MARGIN_US);
+    let until_us = message.time(&catalog.boots).0.saturating_add(SEEN_US + SEEN_MARGIN_US);
     let mut next = Some(message.seq.saturating_add(1)).filter(|_| message.message.via == Via::Ingest);
     while let Some(from) = next.filter(|_| events.len() < LATER_MAX) {
         let uid = Some(message.message.uid);

@@ -153,6 +153,7 @@ fn release(
     let in_quarantine = InQuarantine {
         source: &source.name,
         group: source.group,
+        groups: &kept.groups,
         id: stored.id(seen.catalog.journal),
         arrived_us,
     };

@@ -45,7 +45,7 @@ pub fn ingest(data: &[u8]) {
             Outcome::Unmapped(unmapped) => {
                 assert_eq!(Shape::parse(&unmapped.shape.to_string()), Some(unmapped.shape));
                 // What is kept is the same when it is looked at again.
-                let kept = Kept::new(&request, &unmapped);
+                let kept = Kept::new(&request, &unmapped, &[]);
                 let read =
                     Kept::from_network(kept.to_network().as_bytes()).expect("what was written is read");
                 assert_eq!(read, kept);

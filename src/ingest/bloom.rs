@@ -20,7 +20,7 @@ pub fn around(a: Between, b: Between) -> Between {
 
 /// Keys by the thousands of thousands, the oldest first.
 #[derive(Debug)]
-pub struct Crowd {
+pub struct BloomFilters {
     filters: VecDeque<Filter>,
     keys_max: usize,
     filters_max: usize,
@@ -43,7 +43,7 @@ pub struct Gone {
     pub until_us: i64,
 }
 
-impl Crowd {
+impl BloomFilters {
     /// At most so many filters of so many keys each.
     pub fn with_bounds(filters_max: usize, keys_max: usize) -> Self {
         Self { filters: VecDeque::new(), keys_max, filters_max }
@@ -132,35 +132,35 @@ mod tests {
     fn a_key_is_found_where_it_was_put_and_few_others_are() {
         let hasher = RandomState::new();
         let hash = |n: usize| hasher.hash_one(n);
-        let mut crowd = Crowd::with_bounds(4, 10_000);
+        let mut filters = BloomFilters::with_bounds(4, 10_000);
         for part in 0..8 {
             let between = (part as u64 * 100, part as u64 * 100 + 99);
             let keys = part * 5_000..(part + 1) * 5_000;
-            assert_eq!(crowd.put(keys.map(hash), between, part as i64), None, "there is room for all");
+            assert_eq!(filters.put(keys.map(hash), between, part as i64), None, "there is room for all");
         }
-        assert_eq!(crowd.len(), 40_000);
+        assert_eq!(filters.len(), 40_000);
         for n in 0..40_000 {
-            let (first, last) = crowd.may_hold(hash(n)).expect("what was put in is found");
+            let (first, last) = filters.may_hold(hash(n)).expect("what was put in is found");
             let at = n as u64 / 5_000 * 100;
             assert!(first <= at && at + 99 <= last, "{n} between {first} and {last}");
         }
-        let chance = (100_000..200_000).filter(|n| crowd.may_hold(hash(*n)).is_some()).count();
+        let chance = (100_000..200_000).filter(|n| filters.may_hold(hash(*n)).is_some()).count();
         // Four filters, 0.046 % each by the formula: 184 of 100,000.
         assert!(chance < 400, "{chance} of 100,000 others");
     }
 
     #[test]
     fn the_oldest_go_for_want_of_room_and_with_time() {
-        let mut crowd = Crowd::with_bounds(2, 10);
+        let mut filters = BloomFilters::with_bounds(2, 10);
         let ten = |from: u32| (from..from + 10).map(|n| u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        assert_eq!(crowd.put(ten(0), (0, 9), 5), None);
-        assert_eq!(crowd.put(ten(10), (10, 19), 6), None);
-        assert_eq!(crowd.put(ten(20), (20, 29), 7), Some(Gone { keys: 10, until_us: 5 }));
-        assert_eq!(crowd.len(), 20);
-        crowd.forget_before(7);
-        assert_eq!(crowd.len(), 10);
-        assert!(ten(20).all(|hash| crowd.may_hold(hash) == Some((20, 29))));
-        crowd.forget_before(8);
-        assert_eq!((crowd.len(), ten(20).find_map(|hash| crowd.may_hold(hash))), (0, None));
+        assert_eq!(filters.put(ten(0), (0, 9), 5), None);
+        assert_eq!(filters.put(ten(10), (10, 19), 6), None);
+        assert_eq!(filters.put(ten(20), (20, 29), 7), Some(Gone { keys: 10, until_us: 5 }));
+        assert_eq!(filters.len(), 20);
+        filters.forget_before(7);
+        assert_eq!(filters.len(), 10);
+        assert!(ten(20).all(|hash| filters.may_hold(hash) == Some((20, 29))));
+        filters.forget_before(8);
+        assert_eq!((filters.len(), ten(20).find_map(|hash| filters.may_hold(hash))), (0, None));
     }
 }
