@@ -27,9 +27,9 @@ fn verified(site: &Site) -> String {
     ran.out
 }
 
-const TOKEN: &str = "5f3e0c9a7b2d4186";
+pub const TOKEN: &str = "5f3e0c9a7b2d4186";
 
-fn key(rights: &str, groups: &str) -> String {
+pub fn key(rights: &str, groups: &str) -> String {
     let sha256 = ring::digest::digest(&ring::digest::SHA256, TOKEN.as_bytes());
     let hex: String = sha256.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     format!(

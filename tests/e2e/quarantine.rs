@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use crate::audit::{TOKEN, key};
 use crate::ingest::{bring, events, id_of, message, messages, take_all};
-use crate::support::{Hooks, Site, eventually};
+use crate::support::{Hooks, Http, Site, eventually};
 
 fn body(number: u64) -> Value {
     json!({"d": format!("boiler-{}", number % 2), "p": number, "n": number.to_string()})
@@ -117,4 +118,38 @@ fn copies_in_quarantine_are_one_message_and_lists_in_batches_stay_what_they_are(
     assert_eq!(site.run(&["remap", "../status"]).code, 2);
     let plain = site.run(&["remap", "net"]);
     assert!(plain.out.contains("1 remain in quarantine\n       1  "), "{}", plain.out);
+}
+
+/// An object that is listed later, in a group that the key which brought its message has no say in.
+#[test]
+fn what_a_limited_key_brought_becomes_no_message_of_another_group() {
+    let site = Site::new();
+    site.append("[ingest.net]\nformat = \"plain\"\nobjects = \"listed\"");
+    site.append(&key("\"ingest\"", "\"Stations\""));
+    site.set("groups.Stations", "telemetry", "true");
+    site.start();
+    let mut limited = Http::connect(&site, None).unwrap();
+    limited.bearer = Some(TOKEN.to_owned());
+    let bring = |http: &mut Http, uid: &str| {
+        let body = json!({"UID": uid, "Payload": 1, "Format": "JSON"}).to_string();
+        let headers = [("Content-Type", "application/json")];
+        let reply = http.post_with("/v1/ingest/net", &headers, body.as_bytes()).unwrap();
+        assert_eq!(
+            (reply.status, &reply.json()["quarantined"]),
+            (200, &json!("not_listed")),
+            "{}",
+            reply.text()
+        );
+    };
+    bring(&mut limited, "theirs");
+    bring(&mut limited, "own");
+    bring(&mut site.http(), "theirs");
+    site.device("theirs", "Devices");
+    site.device("own", "Stations");
+    eventually("they are listed", || site.http().get("/v1/objects/theirs").status == 200);
+    eventually("they are listed", || site.http().get("/v1/objects/own").status == 200);
+    let remapped = remap(&site);
+    assert_eq!((&remapped["mapped"], &remapped["remaining"]), (&json!(2), &json!(1)), "{remapped}");
+    assert!(remapped["reasons"].to_string().contains("the key that brought it"), "{remapped}");
+    assert_eq!(messages(&site, "kind=telemetry&uid=theirs").len(), 1, "what another key brought");
 }
