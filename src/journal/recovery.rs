@@ -13,7 +13,7 @@ use super::index::IndexBuilder;
 use super::medium::{Medium, MediumError};
 use super::record::{Record, Records};
 use super::scan::{Found, Scanner};
-use super::segment::{self, Batch, BatchHead, DATA_START, End, Header, RECLAIM_NAME, SPARE_NAME, TAIL_LEN};
+use super::segment::{self, Batch, BatchHead, DATA_START, End, Header, RECLAIM_NAME, TAIL_LEN};
 use super::state::Small;
 
 /// What was found wrong, or out of the ordinary.
@@ -69,8 +69,6 @@ pub struct Recovered {
     pub newest_us: i64,
     /// The newest header, if there is one.
     pub newest: Option<Header>,
-    /// A segment in the making was left.
-    pub spare: bool,
     /// Something may have been behind the last segment.
     pub end_lost: bool,
     /// What was found wrong.
@@ -134,7 +132,6 @@ fn read_headers<M: Medium + ?Sized>(
 ) -> Result<BTreeMap<u64, Candidate>, JournalError> {
     let mut candidates = BTreeMap::new();
     for entry in attempt(|| medium.list())? {
-        recovered.spare |= entry.name == SPARE_NAME;
         if entry.name == RECLAIM_NAME {
             recovered.superfluous.push(entry.name.clone());
         }

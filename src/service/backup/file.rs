@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, lchown};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -37,7 +37,7 @@ pub(super) fn make(folder: &Path) -> Result<(), String> {
         .map_err(|error| format!("[backup] dir {}: cannot be made: {error}", folder.display()))?;
     if let Some(parent) = folder.parent().and_then(|parent| parent.metadata().ok()) {
         // Made by root, the service can write into it all the same; anybody else cannot, and need not, give it away.
-        let _kept = chown(folder, Some(parent.uid()), Some(parent.gid()));
+        let _kept = lchown(folder, Some(parent.uid()), Some(parent.gid()));
     }
     Ok(())
 }

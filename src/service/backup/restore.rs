@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, lchown};
 use std::path::{Path, PathBuf};
 
 use super::ACCESS;
@@ -207,7 +207,7 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Gives a folder and all that is in it to somebody.
+/// Gives a folder and all that is in it to somebody; of a link the link itself, never what it leads to.
 fn give_to(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
     let metadata = path.symlink_metadata()?;
     if metadata.is_dir() {
@@ -215,7 +215,7 @@ fn give_to(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
             give_to(&entry?.path(), uid, gid)?;
         }
     }
-    if (metadata.uid(), metadata.gid()) == (uid, gid) { Ok(()) } else { chown(path, Some(uid), Some(gid)) }
+    if (metadata.uid(), metadata.gid()) == (uid, gid) { Ok(()) } else { lchown(path, Some(uid), Some(gid)) }
 }
 
 fn sync(folder: &Path) -> io::Result<()> {
