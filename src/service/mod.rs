@@ -286,6 +286,16 @@ impl Service {
         }
     }
 
+    /// Tells whether the configuration, as it lies there now, could be taken up.
+    pub fn tell_reload(&self, refused: Option<&str>) {
+        let alerts = &self.view.hub.alerts;
+        match refused {
+            Some(error) => alerts.raise(Rule::Configuration, "", watch::not_taken_up(&error)),
+            // All of it was read, the certificate, too.
+            None => ["", watch::CERTIFICATE].into_iter().for_each(|of| alerts.clear(Rule::Configuration, of)),
+        }
+    }
+
     /// Takes datagrams that came in before it started.
     pub fn take_datagrams(&self, datagrams: &[(SocketAddr, Vec<u8>)]) {
         self.view.udp.take(datagrams.iter().map(|(source, bytes)| (*source, bytes.as_slice())));

@@ -253,6 +253,33 @@ fn books_that_are_not_what_lies_in_the_journal() {
 }
 
 #[test]
+fn a_changed_configuration_that_cannot_be_taken_up() {
+    let site = Site::new();
+    site.start();
+    let sentence = || up(&site, "configuration").unwrap()["sentence"].as_str().unwrap().to_owned();
+    // The file itself.
+    let good = site.read("iotsocketd.toml");
+    site.append("[sesions]");
+    all_raised(&site, &["configuration"], || ());
+    assert!(sentence().contains("a restart would fail") && sentence().contains("sesions"), "{}", sentence());
+    fs::write(site.config(), &good).unwrap();
+    all_cleared(&site, &["configuration"], || ());
+    told_once(&site, &["configuration"]);
+    // A file that it names: first the one that is watched by itself, then with the whole configuration.
+    let certificate = site.read("tls/server.crt");
+    fs::write(site.path("tls/server.crt"), "no certificate").unwrap();
+    all_raised(&site, &["configuration certificate"], || ());
+    assert!(sentence().contains("tls/server.crt"), "{}", sentence());
+    fs::write(site.config(), &good).unwrap();
+    all_raised(&site, &["configuration", "configuration certificate"], || ());
+    let refusals = || site.log().matches("event=configuration_refused").count();
+    assert_eq!(refusals(), 2, "told once for each change");
+    fs::write(site.path("tls/server.crt"), certificate).unwrap();
+    all_cleared(&site, &["configuration", "configuration certificate"], || ());
+    assert_eq!(refusals(), 2);
+}
+
+#[test]
 fn fewer_descriptors_than_the_configured_connections_need() {
     let site = Site::new();
     site.start_under(&["prlimit", "--nofile=256:256"]);

@@ -255,6 +255,7 @@ const ALERTS_FR = {
   books: "les comptes et le journal diffèrent sur ce qui attend : voir le journal, et le signaler",
   certificate: "le certificat expire bientôt ou a expiré : remplacez-le",
   clock_unset: "la machine ne connaît pas l’heure : vérifiez son réseau et ses serveurs de temps",
+  configuration: "la configuration modifiée ne peut être prise, et un redémarrage échouerait : corrigez le fichier, voir le journal",
   destination: "la destination échoue : voir le journal, et son exploitant",
   disk: "le disque de state_dir est presque plein : libérez de la place",
   gateway: "la passerelle signale un défaut de sa carte, de son système ou de sa configuration : voir sa console et le journal",
