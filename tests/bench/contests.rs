@@ -82,10 +82,11 @@ const REPLIES: &str = "core requests with a reply subject, TLS";
 
 const HTTP_PROFILE: &str = "of the processor time of a call over HTTPS 61 % is the kernel's, half of that for the two messages that are sent, 30 % \
      the program's (HTTP and its head, JSON of the payload, TLS records, router, journal; no function has more than 1 %) and \
-     7 % that of memory. Peers have a binary frame in the place of HTTP and JSON";
+     7 % that of memory. Peers have a binary frame in the place of HTTP and JSON. The program is built for size: built for speed \
+     (its own opt-level at 2) it answers 12 % more calls, and is 6.8 MiB large, where 6 are the bound";
 const INGEST_PROFILE: &str = "of the instructions of a message 31 % map its body (half of that reads JSON), 35 % are HTTP, TLS and the executor, 14 % \
      the router, second tries and the record, 8 % the thread that flushes, 12 % clearing of memory that was given up since. \
-     Peers keep the bytes as they came";
+     Peers keep the bytes as they came. Built for speed it would take 5 % more, see callers";
 
 /// All of them.
 pub const CONTESTS: &[Contest] = &[
