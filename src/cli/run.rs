@@ -87,7 +87,7 @@ pub(super) fn run(parser: lexopt::Parser) -> Result<(), Failure> {
             (service, ground, None)
         }
     };
-    let mut running = Running { path, seen, signals, uploaded, awaited, refused: None };
+    let mut running = Running { path, seen, signals, uploaded, awaited };
     let left = running.run(service, &mut ground)?;
     if let Some(service) = left {
         // Who listens on them still would keep clients waiting.
@@ -141,8 +141,6 @@ struct Running {
     uploaded: Receiver<Order>,
     /// The verdict of the version before, until it is there.
     awaited: Option<Awaited>,
-    /// Why the configuration was not taken up, until it was.
-    refused: Option<String>,
 }
 
 enum Happened {
@@ -170,10 +168,7 @@ impl Running {
                 Some(Verdict::Open) | None => {}
             }
             match happened {
-                Happened::Signal(Signal::Hup) => {
-                    self.refused = None;
-                    self.reload(&service);
-                }
+                Happened::Signal(Signal::Hup) => self.reload(&service),
                 Happened::Signal(_) => return Ok(Some(service)),
                 Happened::Ordered(order) => match *order {
                     Order::Prove(report) => report.verdict(upgrade::prove(&service)),
@@ -187,11 +182,8 @@ impl Running {
                     },
                 },
                 Happened::TimePassed if self.seen.iter().any(|(file, seen)| stamp(file) != *seen) => {
-                    self.refused = None;
                     self.reload(&service);
                 }
-                // What was wrong may have been something else than these files, such as a certificate.
-                Happened::TimePassed if self.refused.is_some() => self.reload(&service),
                 Happened::TimePassed => {}
             }
         }
@@ -223,22 +215,24 @@ impl Running {
     fn reload(&mut self, service: &Service) {
         let (config, files) = load(&self.path);
         self.seen = files;
-        match config.and_then(|config| service.reload(config)) {
+        let reloaded = config.and_then(|config| {
+            // They are watched by themselves, but what was refused because of them is tried again as a whole.
+            let of_it = [&config.tls.certificate, &config.tls.private_key, &config.access.file];
+            let of_it = of_it.map(|file| (file.clone(), stamp(file)));
+            service.reload(config).inspect_err(|_| self.seen.extend(of_it))
+        });
+        match reloaded {
             Ok(needs_restart) => {
                 log::info!("event=configuration_reloaded");
                 for key in needs_restart {
                     log::warn!("event=restart_needed key={key}");
                 }
                 service.tell_reload(None);
-                self.refused = None;
             }
             Err(error) => {
-                let error = error.trim_end().replace('\n', "; ");
-                if self.refused.as_ref() != Some(&error) {
-                    log::error!("event=configuration_refused error={}", Quoted(&error));
-                }
+                let error = error.replace('\n', "; ");
+                log::error!("event=configuration_refused error={}", Quoted(&error));
                 service.tell_reload(Some(&error));
-                self.refused = Some(error);
             }
         }
     }
