@@ -6,13 +6,13 @@ use iotsocketd::hub::access_file::key_to_hex;
 
 use super::looks::picture;
 use super::stage::{log_in, show};
-use super::support::Site;
+use super::support::{PROGRAM, Site};
 use super::webdriver::Browser;
 
 #[test]
 fn every_view_of_the_real_program_opens() {
     let site = Site::started();
-    let mut objects = Command::new(env!("CARGO_BIN_EXE_iotsocketd"))
+    let mut objects = Command::new(&*PROGRAM)
         .args(["simulate", "--objects", "8", "--enrol", "Devices", "--central", "none"])
         .args(["--telemetry", "20", "--for", "120s", "--config"])
         .arg(site.config())

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use iotsocketd::wire::Format;
 
-use crate::support::{Site, eventually, iotsocketd};
+use crate::support::{PROGRAM, Site, eventually, iotsocketd};
 use crate::{files, messages, send, site_with, stored};
 
 fn succeed(site: &Site, words: &[&str]) -> String {
@@ -151,7 +151,7 @@ fn killed_at_any_moment_commands_harm_nothing() {
     let copy = path(&site, "copy");
     let config = site.config();
     let killed_after = |words: &[&str], time: Duration| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_iotsocketd"));
+        let mut command = Command::new(&*PROGRAM);
         command.args(words).arg("--config").arg(&config).env_remove("RUNTIME_DIRECTORY");
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let start = Instant::now();
@@ -194,7 +194,7 @@ fn killed_at_any_moment_commands_harm_nothing() {
     send(&site, pump, 1);
     // While a copy is taken the concentrator is killed: there is none.
     let second = path(&site, "second");
-    let mut taking = Command::new(env!("CARGO_BIN_EXE_iotsocketd"));
+    let mut taking = Command::new(&*PROGRAM);
     taking
         .args(["backup", &second, "--config"])
         .arg(site.config())

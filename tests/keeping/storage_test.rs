@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use crate::support::{Ran, eventually, iotsocketd};
+use crate::support::{PROGRAM, Ran, eventually, iotsocketd};
 
 const PLACE: u64 = 4096;
 
@@ -19,7 +19,7 @@ struct Tester {
 
 impl Tester {
     fn start(record: &Path) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_iotsocketd"));
+        let mut command = Command::new(&*PROGRAM);
         command.args(["storage-test", "--listen", "127.0.0.1:0", "--record"]).arg(record);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
@@ -54,7 +54,7 @@ fn acknowledged(record: &Path) -> u64 {
 fn write_and_kill(tester: &Tester, folder: &Path, record: &Path, at_least: u64) {
     let runs = || fs::read_to_string(record).unwrap_or_default().lines().count();
     let before = runs();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_iotsocketd"));
+    let mut command = Command::new(&*PROGRAM);
     command.args(["storage-test", "--tester", &tester.address]).arg(folder).stdout(Stdio::null());
     let mut child = command.spawn().unwrap();
     eventually("writes are acknowledged", || runs() > before && acknowledged(record) >= at_least);

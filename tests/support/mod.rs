@@ -20,7 +20,7 @@ pub use authority::{Authority, authority};
 pub use hooks::{Act, Hook, Hooks};
 pub use http::{Http, Reply};
 pub use peer::{Peer, Said, request, response};
-pub use site::{Device, Ran, Site, iotsocketd};
+pub use site::{Device, PROGRAM, Ran, Site, iotsocketd};
 
 /// Nothing that is awaited takes longer.
 pub const PATIENCE: Duration = Duration::from_secs(25);

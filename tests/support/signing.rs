@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use iotsocketd::service::upgrade::blake2b;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
-use super::Site;
+use super::{PROGRAM, Site};
 
 /// Who makes versions.
 pub struct Maker {
@@ -63,7 +63,7 @@ impl Maker {
 
     /// The program, with something that happens once its log has a new line like this; `$me` is its number.
     pub fn sabotaged(&self, site: &Site, version: &str, when: &str, what: &str) -> PathBuf {
-        let program = env!("CARGO_BIN_EXE_iotsocketd");
+        let program = &*PROGRAM;
         let log = site.path("log");
         let log = log.display();
         let script = format!(
@@ -76,7 +76,7 @@ impl Maker {
 
     /// One that is as good as the running one.
     pub fn good(&self, site: &Site, version: &str) -> PathBuf {
-        let program = env!("CARGO_BIN_EXE_iotsocketd");
+        let program = &*PROGRAM;
         self.version(site, version, &format!("#!/bin/sh\nexec {program} \"$@\"\n"))
     }
 }

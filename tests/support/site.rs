@@ -1,13 +1,14 @@
 //! A folder that `init` made, and the concentrator that runs on it.
 
 use std::collections::{BTreeSet, HashSet};
+use std::env;
 use std::fs::{self, File};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Arc, LazyLock, Mutex, Once};
 use std::time::{Duration, Instant};
 
 use iotsocketd::client::{Login, LoginError, Tls};
@@ -25,6 +26,12 @@ use super::{Http, Peer, Reply, eventually};
 /// The program promises to end within this time.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
 
+/// The program that is tried: of this build, or the one that `IOTSOCKETD_PROGRAM` names, as `cross/test` does for one that runs
+/// under an emulator while the tests do not.
+pub static PROGRAM: LazyLock<String> = LazyLock::new(|| {
+    env::var("IOTSOCKETD_PROGRAM").unwrap_or_else(|_| env!("CARGO_BIN_EXE_iotsocketd").to_owned())
+});
+
 /// What a command did.
 pub struct Ran {
     pub code: i32,
@@ -34,7 +41,7 @@ pub struct Ran {
 
 /// Runs a command to its end.
 pub fn iotsocketd(words: &[&str]) -> Ran {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_iotsocketd"));
+    let mut command = Command::new(&*PROGRAM);
     command.args(words).env_remove("RUNTIME_DIRECTORY").env_remove("RUST_LOG");
     let Output { status, stdout, stderr } = command.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -200,7 +207,7 @@ impl Site {
     /// Starts `run` under another program and does not wait for it.
     pub fn launch(&self, words: &[&str]) {
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
-        let words = [words, &[env!("CARGO_BIN_EXE_iotsocketd")]].concat();
+        let words = [words, &[PROGRAM.as_str()]].concat();
         let child = Command::new(words[0])
             .args(&words[1..])
             .args(["run", "--config"])

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::support::{Site, eventually};
+use crate::support::{PROGRAM, Site, eventually};
 
 /// As in the unit.
 pub const WATCHDOG: Duration = Duration::from_secs(20);
@@ -97,7 +97,7 @@ impl Shared {
     fn run(&self, listener: &UnixDatagram, socket: &PathBuf, config: &PathBuf, log: &PathBuf) {
         while !*self.is_over.lock().unwrap() {
             let log = File::options().create(true).append(true).open(log).unwrap();
-            let child = Command::new(env!("CARGO_BIN_EXE_iotsocketd"))
+            let child = Command::new(&*PROGRAM)
                 .args(["run", "--config"])
                 .arg(config)
                 .env("NOTIFY_SOCKET", socket)

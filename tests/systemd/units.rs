@@ -6,7 +6,7 @@ use std::process::Command;
 
 use iotsocketd::limits::SUBSCRIBERS_MAX;
 
-use crate::support::Site;
+use crate::support::{PROGRAM, Site};
 
 /// The most that any of our services may be exposed.
 const EXPOSURE_MAX: f64 = 1.2;
@@ -65,7 +65,7 @@ fn systemd_finds_nothing_wrong_in_the_units() {
     for unit in [units(".service"), units(".socket"), units(".timer")].concat() {
         let text = fs::read_to_string(&unit).unwrap();
         let copy = folder.path().join(Path::new(&unit).file_name().unwrap());
-        fs::write(&copy, text.replace("/usr/bin/iotsocketd", env!("CARGO_BIN_EXE_iotsocketd"))).unwrap();
+        fs::write(&copy, text.replace("/usr/bin/iotsocketd", &PROGRAM)).unwrap();
         copies.push(copy);
     }
     let text = said(Command::new("systemd-analyze").args(["verify", "--man=no"]).args(&copies));

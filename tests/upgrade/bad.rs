@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use serde_json::json;
 
 use crate::support::signing::{Maker, signature_of};
-use crate::support::{Site, eventually, response};
+use crate::support::{PROGRAM, Site, eventually, response};
 
 /// A site that trusts a maker and runs.
 fn running() -> (Site, Maker) {
@@ -129,7 +129,7 @@ fn what_starts_and_does_not_work_is_given_up() {
     // A configuration with which it starts and takes no datagram as long as that of its proof.
     let broken = site.read("iotsocketd.toml").replace("max_datagram = \"4KiB\"", "max_datagram = \"12B\"");
     fs::write(site.path("broken.toml"), broken).unwrap();
-    let program = env!("CARGO_BIN_EXE_iotsocketd");
+    let program = &*PROGRAM;
     let script = format!("#!/bin/sh\nexec {program} run --config {}\n", site.path("broken.toml").display());
     let file = maker.version(&site, "1.0.0", &script);
     let pump = site.device("busy", "Stations");
