@@ -239,15 +239,17 @@ impl Site {
         self.child.lock().unwrap().take().unwrap().wait().unwrap();
     }
 
-    /// Starts it again and again, as a service manager does, until the state folder is free.
+    /// Starts it again and again, as a service manager does, until the state folder is free. A newer version that is about to
+    /// go may say that it started, too: that is not this one.
     pub fn start_when_free(&self) {
-        let starts = self.log().matches("event=started").count();
+        let said = format!("event=started version={} ", env!("CARGO_PKG_VERSION"));
+        let starts = self.log().matches(&said).count();
         self.launch(&[]);
         eventually("it is started", || {
             if !self.is_running() {
                 self.launch(&[]);
             }
-            self.is_running() && self.log().matches("event=started").count() > starts
+            self.is_running() && self.log().matches(&said).count() > starts
         });
     }
 
