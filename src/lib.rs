@@ -17,4 +17,6 @@ pub mod router;
 pub mod service;
 pub mod session;
 pub mod sys;
+#[cfg(test)]
+mod thorough;
 pub mod wire;

@@ -9,7 +9,7 @@ use std::path::Path;
 const LAYERS: [&str; 10] =
     ["cli", "service", "endpoint", "hub", "delivery", "router", "session", "ingest", "journal", "wire"];
 /// Modules that every layer may import. They import only each other and the wire.
-const FREE: [&str; 4] = ["limits", "logfmt", "net", "payload_json"];
+const FREE: [&str; 5] = ["limits", "logfmt", "net", "payload_json", "thorough"];
 /// Calls to the operating system: for the layers that do input and output, from here up. Imports nothing but `FREE`.
 const SYS: &str = "sys";
 const SYS_FROM: &str = "endpoint";

@@ -105,7 +105,7 @@ fn content(run: u64, number: u64) -> Vec<u8> {
         word ^= word << 13;
         word ^= word >> 7;
         word ^= word << 17;
-        bytes.extend(word.to_le_bytes());
+        bytes.extend_from_slice(&word.to_le_bytes());
     }
     bytes
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::*;
+use crate::thorough::every;
 
 const SECOND: Duration = Duration::from_secs(1);
 const DOWN: Outcome = Outcome::Failed { retry_after: None };
@@ -226,7 +227,7 @@ struct Job {
 /// Objects send to endpoints that fail, recover and answer in any order, under a virtual clock.
 #[test]
 fn simulated_endpoints_get_everything_once_and_in_order() {
-    for seed in 0..200 {
+    for seed in every(0..200) {
         Simulation::new(seed).run();
     }
 }

@@ -12,6 +12,7 @@ use crate::journal::medium::Operation;
 use crate::journal::reader::Reader;
 use crate::journal::retention::{Delivered, Limits, plan};
 use crate::journal::stored::Stored;
+use crate::thorough::every;
 use crate::wire::GroupName;
 
 const DAY: u64 = 86_400_000_000;
@@ -189,7 +190,7 @@ fn what_is_not_due_or_not_wanted_stays_out() {
 fn interrupted_anywhere_it_goes_on() {
     let rig = world();
     for cut in [false, true] {
-        for steps in 0.. {
+        for steps in every(0..) {
             let folder = Memory::default();
             let mut work = Work::open(&rig, &folder, &everything(), 100).unwrap();
             let ended = (0..steps).any(|_| work.step().unwrap() == Step::Idle);
@@ -227,7 +228,7 @@ fn failures_cost_nothing_but_another_attempt() {
         Operation::Rename,
         Operation::Remove,
     ] {
-        for nth in 0..calm.count(operation).min(40) {
+        for nth in every(0..calm.count(operation).min(40)) {
             let folder = Memory::default();
             folder.fail(operation, nth);
             let sure = Work::open(&rig, &folder, &everything(), 100).map(|mut work| {
@@ -254,7 +255,7 @@ fn failures_cost_nothing_but_another_attempt() {
 fn what_reads_back_otherwise_does_not_count() {
     let rig = world();
     let name = format!("{FIRST_DAY}.Devices.ndjson.gz");
-    for byte in 0..40 {
+    for byte in every(0..40) {
         let folder = Memory::default();
         let mut work = Work::open(&rig, &folder, &everything(), 100).unwrap();
         let before = work.archiver.held(&work.catalog, &work.policy);

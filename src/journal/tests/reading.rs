@@ -15,6 +15,7 @@ use crate::journal::scrub::scrub;
 use crate::journal::stamp::{Clock, MessageId, Stamp};
 use crate::journal::stored::{ShownClock, Stored};
 use crate::journal::writer::Settings;
+use crate::thorough::every;
 use crate::wire::{GroupName, Uid};
 
 const OBJECTS: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -101,7 +102,7 @@ fn every_condition_gives_what_a_list_would() {
         let groups = vec![GroupName::parse(group).unwrap()];
         queries.push(Query { groups, kinds: vec![Kind::Request], ..Query::from(0) });
     }
-    for query in queries {
+    for query in every(queries) {
         for order in [Order::OldestFirst, Order::NewestFirst] {
             for limit in [1, 7, 1000] {
                 let query = Query { order, limit, ..query.clone() };
@@ -164,7 +165,7 @@ fn damage_is_reported_and_its_neighbours_are_served() {
     let segment = &*catalog.segments[1];
     let whole = medium.bytes(&segment.name());
     assert_eq!(scrub(&mut medium.clone(), segment).unwrap(), []);
-    for byte in (0..segment.end.offset as usize).step_by(5) {
+    for byte in every((0..segment.end.offset as usize).step_by(5)) {
         medium.damage(&segment.name(), |bytes| bytes[byte] ^= 0x10);
         let mut reader = Reader::new(medium.clone());
         let page = reader.read(&catalog, &Query { limit: 1000, ..Query::from(0) }).unwrap();
@@ -174,7 +175,7 @@ fn damage_is_reported_and_its_neighbours_are_served() {
         assert!(!scrub(&mut medium.clone(), segment).unwrap().is_empty(), "byte {byte}");
         medium.damage(&segment.name(), |bytes| bytes.clone_from(&whole));
     }
-    for byte in (segment.end.offset as usize..whole.len() - 512).step_by(3) {
+    for byte in every((segment.end.offset as usize..whole.len() - 512).step_by(3)) {
         medium.damage(&segment.name(), |bytes| bytes[byte] ^= 0x10);
         let mut reader = Reader::new(medium.clone());
         for uid in [None, Some(Uid::parse("e").unwrap())] {

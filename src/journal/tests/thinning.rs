@@ -11,6 +11,7 @@ use crate::journal::record::{Cause, Kind, Message, Record};
 use crate::journal::retention::{Limits, Plan};
 use crate::journal::segment::{RECLAIM_NAME, VERSION_RECLAIMED};
 use crate::journal::{OnFull, Seq};
+use crate::thorough::every;
 use crate::wire::{GroupName, Uid};
 
 fn group(name: &str) -> GroupName {
@@ -221,7 +222,7 @@ fn its_room_is_given_back_and_nothing_else_changes() {
 /// Interrupted anywhere, or failing, the next attempt makes all of it.
 #[test]
 fn interrupted_anywhere_it_begins_again() {
-    for failing in 0..12 {
+    for failing in every(0..12) {
         let mut rig = world();
         let limits = Limits { groups_us: vec![(group("loud"), 0)], ..limits(u64::MAX) };
         thin(&mut rig, &limits, Some(9 * DAY));

@@ -214,6 +214,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::thorough::every;
 
     fn entry(body: Body) -> Entry {
         Entry { number: 0, wall_us: 1_795_305_600_000_000, is_right: true, mono_us: 7, boot: 0xabcd, body }
@@ -294,7 +295,7 @@ mod tests {
         drop(ring);
         let good = std::fs::read(&path).unwrap();
         let newest = 10 * LEN;
-        for cut in 0..LEN {
+        for cut in every(0..LEN) {
             let mut torn = good.clone();
             // The place held an older entry, or nothing.
             torn[newest + cut..newest + LEN].fill(0);
@@ -303,7 +304,7 @@ mod tests {
             assert_eq!(left.len(), 9, "{cut}");
             assert_eq!(open(&path).next, 10, "{cut}");
         }
-        for at in 0..LEN {
+        for at in every(0..LEN) {
             let mut flipped = good.clone();
             flipped[3 * LEN + at] ^= 1;
             std::fs::write(&path, &flipped).unwrap();

@@ -2,6 +2,7 @@
 //! that leave. Whatever happens, what it gets is delivered or in its books, in order, and what waits is what was counted.
 
 use super::*;
+use crate::thorough::every;
 
 /// Random enough (splitmix64).
 struct Random(u64);
@@ -167,7 +168,7 @@ fn live(seed: u64) {
 
 #[test]
 fn every_message_arrives_or_is_counted_in_every_life() {
-    for seed in 0..200 {
+    for seed in every(0..200) {
         println!("seed {seed}");
         live(seed);
     }

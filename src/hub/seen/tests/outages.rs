@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::hub::seen::outage::OUTAGE_OBJECTS;
+use crate::thorough::every;
 
 #[test]
 fn an_outage_is_one_and_who_does_not_come_back_is_told_later() {
@@ -26,7 +27,7 @@ fn an_outage_is_one_and_who_does_not_come_back_is_told_later() {
 /// The phases of objects are spread: none is told before it shows that all are late.
 #[test]
 fn whenever_an_outage_begins_nobody_is_told_alone() {
-    for seed in 1..20 {
+    for seed in every(1..20) {
         let mut random = Random(seed);
         let mut story = Story::new();
         let all = many(40);
