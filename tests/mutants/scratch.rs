@@ -12,8 +12,8 @@ use crate::list::Mutant;
 /// The crash harness, and the journal's own tests, over a medium that fails where it is told to: one of them has to fail.
 const HARNESS: &str = "journal_crash";
 const TESTS: [&[&str]; 2] = [&["--test", HARNESS], &["--lib"]];
-/// The journal's layer and what it may import.
-const MODULES: [&str; 4] = ["journal", "limits", "net", "wire"];
+/// The journal's layer and what it may import, for its tests, too.
+const MODULES: [&str; 5] = ["journal", "limits", "net", "thorough", "wire"];
 
 /// How the harness ended.
 #[derive(Debug)]
